@@ -1,0 +1,167 @@
+/// @file
+/// What a backend is: the shapes its operators are built from, and the concept that nn/ is written against.
+///
+/// A backend is a tag type such as `Cpu<float>`. Its operators are small objects, built once for a shape (implementations
+/// are chosen, and impossible shapes refused, there) and run many times without allocating. Activations are
+/// `[N, H, W, C]`, dense, in backend memory. Every `run`, `forward` and `backward` enqueues on a `Stream` and may return
+/// at once: none takes or returns a host scalar. Outputs are assigned, never added to, unless it is said.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <resnext/model/layer.hpp>
+
+namespace resnext {
+
+/// A 2-d convolution of `[n, h, w, in]` to `[n, out_h, out_w, out]`; weights `[out, in / groups, kernel, kernel]`.
+struct ConvolutionShape {
+  int n = 1, h = 1, w = 1, in = 1, out = 1, kernel = 1, stride = 1, padding = 0, groups = 1;
+
+  constexpr int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
+  constexpr int out_w() const { return (w + 2 * padding - kernel) / stride + 1; }
+  constexpr std::int64_t input_size() const { return std::int64_t{n} * h * w * in; }
+  constexpr std::int64_t output_size() const { return std::int64_t{n} * out_h() * out_w() * out; }
+  constexpr std::int64_t weight_size() const { return std::int64_t{out} * (in / groups) * kernel * kernel; }
+  friend constexpr bool operator==(const ConvolutionShape&, const ConvolutionShape&) = default;
+};
+
+/// What an inference convolution does after its sum: + bias, then + residual, then ReLU.
+struct Epilogue {
+  bool residual = false;  ///< the output holds the shortcut on entry and is added to
+  bool relu = false;
+};
+
+/// Max pooling of `[n, h, w, c]`; the border counts as minus infinity.
+struct PoolShape {
+  int n = 1, h = 1, w = 1, c = 1, kernel = 3, stride = 2, padding = 1;
+
+  constexpr int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
+  constexpr int out_w() const { return (w + 2 * padding - kernel) / stride + 1; }
+  constexpr std::int64_t input_size() const { return std::int64_t{n} * h * w * c; }
+  constexpr std::int64_t output_size() const { return std::int64_t{n} * out_h() * out_w() * c; }
+};
+
+/// A map `[n, h, w, c]` on which per-channel or per-element operators work.
+struct MapShape {
+  int n = 1, h = 1, w = 1, c = 1;
+
+  constexpr std::int64_t size() const { return std::int64_t{n} * h * w * c; }
+};
+
+/// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into `groups` equal runs of
+/// images (ghost batches, Hoffer et al. 2017), each with statistics of its own; 1 is the ordinary batch norm.
+struct NormOptions {
+  bool add = false;   ///< another map is added after scale and shift
+  bool relu = false;  ///< ReLU comes last
+  int groups = 1;     ///< ghost batches; divides n
+  double epsilon = 1e-5;
+  double momentum = 0.1;  ///< weight of the new value in the running statistics (groups: of their average)
+};
+
+/// `[n, in]` times the transpose of `[out, in]`, plus `[out]`.
+struct LinearShape {
+  int n = 1, in = 1, out = 1;
+};
+
+/// Mean cross-entropy of `[n, classes]` logits, against targets smoothed by `smoothing / classes` (Szegedy et al. 2016).
+struct LossShape {
+  int n = 1, classes = 1;
+  double smoothing = 0;
+};
+
+/// Stochastic gradient descent as torch.optim.SGD has it: g += decay w; v = momentum v + g;
+/// w -= rate (nesterov ? g + momentum v : v).
+struct SgdOptions {
+  double momentum = 0.9;
+  double weight_decay = 1e-4;
+  bool nesterov = false;
+};
+
+/// Scalars that a step reads from backend memory, in this order.
+enum class Hyper : int {
+  learning_rate,
+  loss_scale,      ///< the loss's gradient is multiplied by it (16-bit gradients need it)
+  gradient_scale,  ///< gradients are multiplied by it before use: 1 / (loss_scale * ranks)
+  count
+};
+
+/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order.
+enum class Metric : int { loss, correct, images, count };
+
+// clang-format off
+/// The contract of a backend B. `Reference` is its plainest implementation and defines every meaning.
+///
+/// | member | built from | memory it declares, in scalars |
+/// |---|---|---|
+/// | `InferenceConvolution` | ConvolutionShape, Epilogue, Registry, path | packed_size(), scratch_size() |
+/// | `Convolution` (training) | ConvolutionShape, Registry, path | packed_size() kept from forward to backward, scratch_size() |
+/// | `BatchNorm` (training) | MapShape, NormOptions, path | saved_size() kept from forward to backward, scratch_size() |
+/// | `ScaleShift` (inference: a batch norm that cannot be folded) | MapShape, bool relu | |
+/// | `Pointwise` (add and/or ReLU that nothing absorbed) | MapShape, bool add, bool relu | |
+/// | `MaxPool` | PoolShape, path | indices: one byte an output |
+/// | `AveragePool` (global) | MapShape | |
+/// | `Linear` | LinearShape, path | scratch_size() |
+/// | `CrossEntropy` | LossShape | |
+///
+/// `path` is the layer's name and appears in errors and profiles; `implementation()` says what was chosen.
+template <class B>
+concept Backend = requires(typename B::Stream& stream, const typename B::Registry& registry, std::string_view path,
+                           const typename B::Scalar* x, typename B::Scalar* y, const float* host, double* metrics,
+                           std::uint8_t* indices, const std::int32_t* labels, std::int64_t size,
+                           typename B::InferenceConvolution& inference, typename B::Convolution& convolution,
+                           typename B::BatchNorm& norm, typename B::ScaleShift& scale_shift, typename B::Pointwise& pointwise,
+                           typename B::MaxPool& max_pool, typename B::AveragePool& average_pool, typename B::Linear& linear,
+                           typename B::CrossEntropy& loss, const SgdOptions& sgd) {
+  requires std::floating_point<typename B::Scalar> || sizeof(typename B::Scalar) <= 2;
+  requires std::default_initializable<typename B::Stream>;      // order of work; see Stream::defer and Stream::join
+  requires std::default_initializable<typename B::Registry>;    // the specialised kernels a network's types ask for
+  typename B::template Buffer<typename B::Scalar>;              // Buffer(count): zeroed backend memory; data(), size()
+  { B::name() } -> std::convertible_to<std::string_view>;
+
+  B::upload(stream, std::span<const float>(), y);               // host floats -> scalars
+  B::upload(stream, std::span<const std::int32_t>(), const_cast<std::int32_t*>(labels));
+  B::download(stream, x, std::span<float>());                   // scalars -> host floats; waits
+  B::download(stream, metrics, std::span<double>());            // waits
+  B::clear(stream, metrics, size);                              // zeros
+  B::finish(stream);                                            // waits for all that was enqueued
+  B::accumulate(stream, x, y, size);                            // y += x
+
+  { inference.packed_size() } -> std::convertible_to<std::size_t>;
+  { inference.scratch_size() } -> std::convertible_to<std::size_t>;
+  { inference.implementation() } -> std::convertible_to<std::string_view>;
+  inference.pack(stream, host, host, y);                        // weights [out, in/groups, k, k], bias [out] -> packed
+  inference.run(stream, x, x, y, y);                            // x, packed, y (the residual on entry if asked), scratch
+
+  { convolution.packed_size() } -> std::convertible_to<std::size_t>;
+  { convolution.scratch_size() } -> std::convertible_to<std::size_t>;
+  { convolution.implementation() } -> std::convertible_to<std::string_view>;
+  convolution.forward(stream, x, x, y, y, y);                   // x, weights, y, packed, scratch
+  convolution.backward_data(stream, x, x, y, y, y);             // dy, weights, dx, packed, scratch
+  convolution.backward_weights(stream, x, x, y, y);             // x, dy, dweights, scratch
+
+  { norm.saved_size() } -> std::convertible_to<std::size_t>;
+  { norm.scratch_size() } -> std::convertible_to<std::size_t>;
+  norm.forward(stream, x, x, x, x, y, y, y, y, y);              // x, other (add), gamma, beta, running_mean, running_var, y, saved, scratch
+  norm.backward(stream, x, x, x, x, x, x, x, y, y, y, y, y);    // x, y, dy, dy2 (nullable, added to dy), gamma, beta, saved,
+                                                                // dx (may be dy if !add), dother (add; may be dy), dgamma, dbeta, scratch
+  scale_shift.run(stream, x, x, x, y);                          // x, scale [c], shift [c], y (may be x)
+  pointwise.forward(stream, x, x, y);                           // x, other (add), y (may be x)
+  pointwise.backward(stream, x, x, y);                          // y, dy, dx (may be dy): gradient of x and of other alike
+  max_pool.forward(stream, x, y, indices);                      // indices nullable: inference
+  max_pool.backward(stream, x, indices, y);                     // dy, indices, dx
+  average_pool.forward(stream, x, y);
+  average_pool.backward(stream, x, y);                          // dy, dx
+  { linear.scratch_size() } -> std::convertible_to<std::size_t>;
+  linear.forward(stream, x, x, x, y, y);                        // x, weights, bias, y, scratch
+  linear.backward(stream, x, x, x, y, y, y, y);                 // x, weights, dy, dx, dweights, dbias, scratch
+  loss.run(stream, x, labels, x, y, metrics);                   // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to)
+
+  B::sgd(stream, sgd, x, size, y, x, y);                        // hyper, size, weights, gradient, velocity
+};
+// clang-format on
+
+}  // namespace resnext

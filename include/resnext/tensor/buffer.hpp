@@ -1,0 +1,76 @@
+/// @file
+/// Host memory that is allocated once: page aligned, zeroed, in huge pages where the system has them.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace resnext {
+
+/// Owns `size` elements of host memory. Every page is touched at construction, so nothing faults in a step: a first
+/// touch of 4 KB pages costs about 0.6 ms a megabyte, of huge pages a twentieth of it.
+template <class T>
+class Buffer {
+  static_assert(std::is_trivially_copyable_v<T>, "a Buffer holds plain numbers");
+
+ public:
+  Buffer() = default;
+  /// @throws std::bad_alloc when the system has not that much memory.
+  explicit Buffer(std::size_t size) : size_(size) {
+    if (size == 0) return;
+    if (size > (std::size_t{1} << 62) / sizeof(T)) throw std::bad_alloc();
+    constexpr std::size_t huge = std::size_t{2} << 20;
+    const std::size_t wanted = size * sizeof(T);
+    bytes_ = wanted < huge ? (wanted + 4095) / 4096 * 4096 : (wanted + huge - 1) / huge * huge + huge;
+    base_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base_ == MAP_FAILED) throw std::bad_alloc();
+    auto address = reinterpret_cast<std::size_t>(base_);
+    if (wanted >= huge) {
+      address = (address + huge - 1) / huge * huge;
+#ifdef MADV_HUGEPAGE
+      ::madvise(base_, bytes_, MADV_HUGEPAGE);  // an advice: without it the memory is only slower
+#endif
+    }
+    data_ = reinterpret_cast<T*>(address);
+    auto* touch = reinterpret_cast<volatile unsigned char*>(data_);
+    for (std::size_t at = 0; at < wanted; at += 4096) touch[at] = 0;
+  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~Buffer() {
+    if (base_ != nullptr) ::munmap(base_, bytes_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  /// Elements, not bytes.
+  std::size_t size() const { return size_; }
+  T* begin() { return data_; }
+  T* end() { return data_ + size_; }
+  const T* begin() const { return data_; }
+  const T* end() const { return data_ + size_; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+
+  void swap(Buffer& other) noexcept {
+    std::swap(base_, other.base_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+
+ private:
+  void* base_ = nullptr;
+  std::size_t bytes_ = 0;
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace resnext
