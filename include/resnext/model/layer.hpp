@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 
 namespace resnext {
@@ -16,12 +17,12 @@ struct Name {
 
   constexpr Name() = default;
   constexpr Name(std::string_view words) { append(words); }
+  constexpr Name(const char* words) : Name(std::string_view(words)) {}
 
-  /// Appends text; what does not fit is an error while compiling and cut off at run time.
+  /// Appends text; a name that is too long does not compile (and throws std::out_of_range at run time).
   constexpr Name& append(std::string_view words) {
-    for (const char letter : words) {
-      if (size < static_cast<int>(sizeof text)) text[size++] = letter;
-    }
+    if (words.size() > sizeof text - static_cast<std::size_t>(size)) throw std::out_of_range("a layer's name is too long");
+    for (const char letter : words) text[size++] = letter;
     return *this;
   }
   constexpr Name& append(int number) {

@@ -1,0 +1,73 @@
+/// @file
+/// A network as a type: its layer table and all that is counted from it, known while compiling.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include <resnext/model/layer.hpp>
+#include <resnext/model/template.hpp>
+
+namespace resnext {
+
+/// The network of a `Template`. It holds no data: parameters live in `Parameters<Net>`, memory in the executors.
+template <class T>
+struct Network {
+  /// One row an operator, in the order of execution; state-dict names and their order are torchvision's.
+  static constexpr auto layers = detail::make_layers<T>();
+  /// Channels of an input image.
+  static constexpr int inputs = layers.empty() ? 0 : layers[0].in;
+  /// Logits of an image.
+  static constexpr int classes = layers.empty() ? 0 : layers[layers.size() - 1].out;
+
+  /// Learned numbers: weights of convolutions, scale and shift of BN, weights and biases of the classifier.
+  static constexpr std::int64_t parameters = [] {
+    std::int64_t sum = 0;
+    for_each_entry(layers, [&](const Entry& entry) { sum += entry.learned() ? entry.size() : 0; });
+    return sum;
+  }();
+
+  /// Entries of the state dict, buffers of BN included.
+  static constexpr int entry_count = [] {
+    int count = 0;
+    for_each_entry(layers, [&](const Entry&) { ++count; });
+    return count;
+  }();
+
+  /// Names and shapes of the state dict, in torchvision's order.
+  static constexpr auto entries = [] {
+    std::array<Entry, static_cast<std::size_t>(entry_count)> all{};
+    std::size_t count = 0;
+    for_each_entry(layers, [&](const Entry& entry) { all[count++] = entry; });
+    return all;
+  }();
+
+  /// Extents `[H, W, C]` of every value for an input of h x w.
+  static constexpr auto extents(int h, int w) {
+    std::array<Extent, layers.size() + 1> all{};
+    compute_extents(layers, {h, w, inputs}, all);
+    return all;
+  }
+
+  /// Multiply-adds of convolutions and classifier for one image of h x w: what the paper calls FLOPs.
+  static constexpr std::int64_t macs(int h, int w) {
+    const auto all = extents(h, w);
+    std::int64_t sum = 0;
+    for (const Layer& layer : layers) sum += layer_macs(layer, all[static_cast<std::size_t>(layer.output)]);
+    return sum;
+  }
+
+  /// Numbers that convolutions and classifier put out for one image of h x w.
+  static constexpr std::int64_t activations(int h, int w) {
+    const auto all = extents(h, w);
+    std::int64_t sum = 0;
+    for (const Layer& layer : layers) {
+      const bool counted = layer.op == Op::convolution || layer.op == Op::linear;
+      sum += counted ? all[static_cast<std::size_t>(layer.output)].size() : 0;
+    }
+    return sum;
+  }
+};
+
+}  // namespace resnext

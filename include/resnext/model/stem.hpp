@@ -1,0 +1,40 @@
+/// @file
+/// The first layers of a network, before the stages.
+#pragma once
+
+#include <resnext/model/table_builder.hpp>
+
+namespace resnext {
+
+/// What a template argument of `Template` is.
+enum class Part { stem, block, planes, stage, classes, unknown };
+
+/// The stem of Table 1: 7x7 convolution of stride 2, BN, ReLU, 3x3 max pool of stride 2.
+/// `[N, H, W, Inputs]` becomes `[N, H / 4, W / 4, Channels]`.
+template <int Channels = 64, int Inputs = 3>
+struct ImageNetStem {
+  static constexpr Part part = Part::stem;
+  static constexpr int channels = Channels;
+  static constexpr int inputs = Inputs;
+
+  static constexpr int rows(TableBuilder& table, int input) {
+    const int convolved = table.convolution("conv1", input, Inputs, Channels, 7, 2);
+    const int normalised = table.batch_norm("bn1", convolved, Channels);
+    return table.max_pool("maxpool", table.relu("relu", normalised, Channels), Channels, 3, 2);
+  }
+};
+
+/// The stem of the CIFAR networks (Sec. 5.3): 3x3 convolution, BN, ReLU. `[N, H, W, Inputs]` becomes `[N, H, W, Channels]`.
+template <int Channels = 64, int Inputs = 3>
+struct CifarStem {
+  static constexpr Part part = Part::stem;
+  static constexpr int channels = Channels;
+  static constexpr int inputs = Inputs;
+
+  static constexpr int rows(TableBuilder& table, int input) {
+    const int convolved = table.convolution("conv1", input, Inputs, Channels, 3, 1);
+    return table.relu("relu", table.batch_norm("bn1", convolved, Channels), Channels);
+  }
+};
+
+}  // namespace resnext
