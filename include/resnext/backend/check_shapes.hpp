@@ -1,0 +1,86 @@
+/// @file
+/// Refuses shapes that no operator can have, in the same words for every backend.
+#pragma once
+
+#include <initializer_list>
+#include <string_view>
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/error.hpp>
+
+namespace resnext::detail {
+
+/// One extent of a shape and its name.
+struct NamedExtent {
+  const char* name;
+  int value;
+};
+
+inline void check_positive(std::string_view path, std::initializer_list<NamedExtent> extents) {
+  for (const auto& [name, value] : extents) {
+    if (value < 1) fail<ShapeError>(path, ": expected ", name, " to be at least 1, found ", value);
+  }
+}
+
+inline void check_window(std::string_view path, int h, int w, int kernel, int padding) {
+  if (padding < 0 || padding >= kernel) {
+    fail<ShapeError>(path, ": expected a padding of 0 to ", kernel - 1, " for a window of ", kernel, ", found ",
+                     padding);
+  }
+  if (h + 2 * padding < kernel || w + 2 * padding < kernel) {
+    fail<ShapeError>(path, ": expected a map of at least ", kernel - 2 * padding, " x ", kernel - 2 * padding,
+                     ", found ", h, " x ", w, "; use a larger image");
+  }
+}
+
+/// @throws ShapeError for an extent below 1, groups that do not divide the channels, or a window larger than the map.
+inline void check_shape(const ConvolutionShape& s, std::string_view path) {
+  check_positive(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"in", s.in}, {"out", s.out}});
+  check_positive(path, {{"kernel", s.kernel}, {"stride", s.stride}, {"groups", s.groups}});
+  check_window(path, s.h, s.w, s.kernel, s.padding);
+  if (s.in % s.groups != 0 || s.out % s.groups != 0) {
+    fail<ShapeError>(path, ": expected in and out to be multiples of ", s.groups, " groups, found in ", s.in,
+                     " and out ", s.out);
+  }
+}
+
+/// @throws ShapeError as for a convolution, and for a window whose positions do not fit into one byte.
+inline void check_shape(const PoolShape& s, std::string_view path) {
+  check_positive(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}, {"kernel", s.kernel}, {"stride", s.stride}});
+  if (s.kernel > 16)
+    fail<ShapeError>(path, ": expected a window of at most 16 x 16, found ", s.kernel, " x ", s.kernel);
+  check_window(path, s.h, s.w, s.kernel, s.padding);
+}
+
+/// @throws ShapeError for an extent below 1.
+inline void check_shape(const MapShape& s, std::string_view path) {
+  check_positive(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}});
+}
+
+/// @throws ShapeError for ghost batches that do not divide the batch, and for statistics of a single value.
+inline void check_shape(const MapShape& s, const NormOptions& options, std::string_view path) {
+  check_shape(s, path);
+  if (options.groups < 1 || s.n % options.groups != 0) {
+    fail<ShapeError>(path, ": expected the number of ghost batches to divide a batch of ", s.n, ", found ",
+                     options.groups);
+  }
+  if (std::int64_t{s.n / options.groups} * s.h * s.w == 1) {
+    fail<ShapeError>(path, ": expected more than 1 value per channel when training, found a map of ", s.h, " x ", s.w,
+                     " and ", s.n / options.groups, " image a (ghost) batch; use larger batches or images");
+  }
+}
+
+/// @throws ShapeError for an extent below 1.
+inline void check_shape(const LinearShape& s, std::string_view path) {
+  check_positive(path, {{"n", s.n}, {"in", s.in}, {"out", s.out}});
+}
+
+/// @throws ShapeError for an extent below 1 or a smoothing outside [0, 1].
+inline void check_shape(const LossShape& s, std::string_view path) {
+  check_positive(path, {{"n", s.n}, {"classes", s.classes}});
+  if (!(s.smoothing >= 0 && s.smoothing <= 1)) {
+    fail<ShapeError>(path, ": expected a label smoothing of 0 to 1, found ", s.smoothing);
+  }
+}
+
+}  // namespace resnext::detail

@@ -1,0 +1,174 @@
+/// @file
+/// Batch normalisation with the statistics of the batch, with those of the past, and the element-wise rest.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include <resnext/backend/check_shapes.hpp>
+#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/operators.hpp>
+
+namespace resnext::detail {
+
+/// Train-mode batch normalisation (Ioffe & Szegedy 2015), sums and element-wise arithmetic in double.
+/// `saved` is, for each ghost batch, the mean of every channel and then 1 / sqrt(variance + epsilon).
+template <class T>
+class ReferenceBatchNorm {
+ public:
+  ReferenceBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
+      : options_(options), channels_(static_cast<std::size_t>(shape.c)) {
+    check_shape(shape, options, path);
+    groups_ = static_cast<std::size_t>(options.groups);
+    rows_ = static_cast<std::size_t>(shape.n / options.groups) * static_cast<std::size_t>(shape.h) *
+            static_cast<std::size_t>(shape.w);
+    for (auto* sums : {&first_, &second_, &first_total_, &second_total_}) sums->resize(channels_);
+  }
+
+  std::size_t saved_size() const { return 2 * groups_ * channels_; }
+  std::size_t scratch_size() const { return 0; }
+
+  /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
+  void forward(HostStream&, const T* x, const T* other, const T* gamma, const T* beta, T* running_mean, T* running_var,
+               T* y, T* saved, T* /*scratch*/) {
+    auto &mean = first_, &variance = second_;
+    const double count = static_cast<double>(rows_);
+    clear(first_total_, second_total_);
+    for (std::size_t group = 0; group < groups_; ++group) {
+      clear(mean, variance);
+      for_each(group, [&](std::size_t i, std::size_t c) { mean[c] += x[i]; });
+      for (double& value : mean) value /= count;
+      for_each(group, [&](std::size_t i, std::size_t c) { variance[c] += (x[i] - mean[c]) * (x[i] - mean[c]); });
+      for (std::size_t c = 0; c < channels_; ++c) {
+        first_total_[c] += mean[c];
+        second_total_[c] += variance[c] / (count - 1);
+        saved_mean(saved, group)[c] = static_cast<T>(mean[c]);
+        saved_scale(saved, group)[c] = static_cast<T>(1 / std::sqrt(variance[c] / count + options_.epsilon));
+        variance[c] = gamma[c] / std::sqrt(variance[c] / count + options_.epsilon);  // from here on: the scale
+      }
+      for_each(group, [&](std::size_t i, std::size_t c) {
+        double value = (x[i] - mean[c]) * variance[c] + beta[c];
+        if (options_.add) value += other[i];
+        y[i] = static_cast<T>(options_.relu ? std::max(value, 0.0) : value);
+      });
+    }
+    const double keep = 1 - options_.momentum, take = options_.momentum / static_cast<double>(groups_);
+    for (std::size_t c = 0; c < channels_; ++c) {
+      running_mean[c] = static_cast<T>(keep * running_mean[c] + take * first_total_[c]);
+      running_var[c] = static_cast<T>(keep * running_var[c] + take * second_total_[c]);
+    }
+  }
+
+  void backward(HostStream&, const T* x, const T* y, const T* dy, const T* dy2, const T* gamma, const T* /*beta*/,
+                const T* saved, T* dx, T* dother, T* dgamma, T* dbeta, T* /*scratch*/) {
+    auto &sum = first_, &projection = second_;
+    const double count = static_cast<double>(rows_);
+    const auto gradient = [&](std::size_t i) {
+      if (options_.relu && y[i] <= 0) return 0.0;
+      return dy2 == nullptr ? double{dy[i]} : double{dy[i]} + double{dy2[i]};
+    };
+    clear(first_total_, second_total_);
+    for (std::size_t group = 0; group < groups_; ++group) {
+      const T *mean = saved_mean(saved, group), *scale = saved_scale(saved, group);
+      const auto normalised = [&](std::size_t i, std::size_t c) { return (double{x[i]} - mean[c]) * scale[c]; };
+      clear(sum, projection);
+      for_each(group, [&](std::size_t i, std::size_t c) {
+        sum[c] += gradient(i);
+        projection[c] += gradient(i) * normalised(i, c);
+      });
+      for (std::size_t c = 0; c < channels_; ++c) {
+        first_total_[c] += sum[c];
+        second_total_[c] += projection[c];
+      }
+      for_each(group, [&](std::size_t i, std::size_t c) {
+        const double g = gradient(i);  // read before either write: both outputs may be dy
+        const double centred = g - sum[c] / count - normalised(i, c) * projection[c] / count;
+        dx[i] = static_cast<T>(double{gamma[c]} * scale[c] * centred);
+        if (options_.add) dother[i] = static_cast<T>(g);
+      });
+    }
+    for (std::size_t c = 0; c < channels_; ++c) {
+      dbeta[c] = static_cast<T>(first_total_[c]);
+      dgamma[c] = static_cast<T>(second_total_[c]);
+    }
+  }
+
+ private:
+  template <class U>
+  U* saved_mean(U* saved, std::size_t group) const {
+    return saved + 2 * group * channels_;
+  }
+  template <class U>
+  U* saved_scale(U* saved, std::size_t group) const {
+    return saved + (2 * group + 1) * channels_;
+  }
+
+  static void clear(std::vector<double>& a, std::vector<double>& b) {
+    std::fill(a.begin(), a.end(), 0.0);
+    std::fill(b.begin(), b.end(), 0.0);
+  }
+
+  /// Calls `visit(position, channel)` for every element of a ghost batch.
+  template <class Visit>
+  void for_each(std::size_t group, Visit visit) const {
+    std::size_t i = group * rows_ * channels_;
+    for (std::size_t row = 0; row < rows_; ++row) {
+      for (std::size_t c = 0; c < channels_; ++c, ++i) visit(i, c);
+    }
+  }
+
+  NormOptions options_;
+  std::size_t channels_, groups_ = 1, rows_ = 0;
+  std::vector<double> first_, second_, first_total_, second_total_;
+};
+
+/// y = x scale + shift for every channel, then ReLU if asked: a batch norm of fixed statistics.
+template <class T>
+class ReferenceScaleShift {
+ public:
+  ReferenceScaleShift(const MapShape& shape, bool relu) : shape_(shape), relu_(relu) {
+    check_shape(shape, "scale and shift");
+  }
+
+  void run(HostStream&, const T* x, const T* scale, const T* shift, T* y) const {
+    for (const T* end = x + shape_.size(); x != end; x += shape_.c, y += shape_.c) {
+      for (int c = 0; c < shape_.c; ++c) {
+        const T value = x[c] * scale[c] + shift[c];
+        y[c] = relu_ ? std::max(value, T(0)) : value;
+      }
+    }
+  }
+
+ private:
+  MapShape shape_;
+  bool relu_;
+};
+
+/// Addition and/or ReLU. Where the sum is exactly zero the gradient of ReLU is zero.
+template <class T>
+class ReferencePointwise {
+ public:
+  ReferencePointwise(const MapShape& shape, bool add, bool relu) : size_(shape.size()), add_(add), relu_(relu) {
+    check_shape(shape, "addition or ReLU");
+  }
+
+  void forward(HostStream&, const T* x, const T* other, T* y) const {
+    for (std::int64_t i = 0; i < size_; ++i) {
+      const T value = add_ ? x[i] + other[i] : x[i];
+      y[i] = relu_ ? std::max(value, T(0)) : value;
+    }
+  }
+
+  void backward(HostStream&, const T* y, const T* dy, T* dx) const {
+    for (std::int64_t i = 0; i < size_; ++i) dx[i] = relu_ && y[i] <= 0 ? T(0) : dy[i];
+  }
+
+ private:
+  std::int64_t size_;
+  bool add_, relu_;
+};
+
+}  // namespace resnext::detail

@@ -1,0 +1,55 @@
+/// @file
+/// Softmax and cross-entropy.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include <resnext/backend/check_shapes.hpp>
+#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/operators.hpp>
+#include <resnext/error.hpp>
+
+namespace resnext::detail {
+
+/// Mean cross-entropy against smoothed targets, `1 - smoothing + smoothing / classes` for the label and
+/// `smoothing / classes` for the rest (Szegedy et al. 2016, Sec. 7). Everything is computed in double.
+template <class T>
+class ReferenceCrossEntropy {
+ public:
+  explicit ReferenceCrossEntropy(const LossShape& shape) : shape_(shape) { check_shape(shape, "cross-entropy"); }
+
+  /// `metrics` gains the sum of the losses of the images, how many were classified correctly, and their number.
+  /// @throws ShapeError for a label outside [0, classes).
+  void run(HostStream&, const T* logits, const std::int32_t* labels, const T* hyper, T* dlogits,
+           double* metrics) const {
+    const int classes = shape_.classes;
+    const double scale = hyper[static_cast<int>(Hyper::loss_scale)] / static_cast<double>(shape_.n);
+    const double rest = shape_.smoothing / classes;
+    for (int image = 0; image < shape_.n; ++image, logits += classes, dlogits += classes) {
+      const int label = labels[image];
+      if (label < 0 || label >= classes) {
+        fail<ShapeError>("label ", image, " of the batch: expected 0 to ", classes - 1, ", found ", label);
+      }
+      const T* const best = std::max_element(logits, logits + classes);
+      const double largest = *best;
+      double sum = 0;
+      for (int k = 0; k < classes; ++k) sum += std::exp(logits[k] - largest);
+      double loss = 0;
+      for (int k = 0; k < classes; ++k) {
+        const double target = rest + (k == label ? 1 - shape_.smoothing : 0);
+        loss -= target * (logits[k] - largest - std::log(sum));
+        dlogits[k] = static_cast<T>(scale * (std::exp(logits[k] - largest) / sum - target));
+      }
+      metrics[static_cast<int>(Metric::loss)] += loss;
+      metrics[static_cast<int>(Metric::correct)] += best - logits == label ? 1 : 0;
+    }
+    metrics[static_cast<int>(Metric::images)] += shape_.n;
+  }
+
+ private:
+  LossShape shape_;
+};
+
+}  // namespace resnext::detail

@@ -1,0 +1,98 @@
+/// @file
+/// Max pooling and global average pooling.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <resnext/backend/check_shapes.hpp>
+#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/operators.hpp>
+
+namespace resnext::detail {
+
+/// The largest of each window. Of equal values the first in reading order counts, and a NaN is larger than any number,
+/// as in torch.nn.MaxPool2d. An index is `row * kernel + column` within the window.
+template <class T>
+class ReferenceMaxPool {
+ public:
+  ReferenceMaxPool(const PoolShape& shape, std::string_view path) : shape_(shape) { check_shape(shape, path); }
+
+  void forward(HostStream&, const T* x, T* y, std::uint8_t* indices) const {
+    for_each_output([&](std::int64_t out, int image, int oy, int ox, int channel) {
+      int best = -1;
+      for (int tap = 0; tap < shape_.kernel * shape_.kernel; ++tap) {
+        const std::int64_t at = position(image, oy, ox, channel, tap);
+        if (at < 0 || (best >= 0 && !(x[at] > y[out]) && x[at] == x[at])) continue;
+        best = tap;
+        y[out] = x[at];
+      }
+      if (indices != nullptr) indices[out] = static_cast<std::uint8_t>(best);
+    });
+  }
+
+  void backward(HostStream&, const T* dy, const std::uint8_t* indices, T* dx) const {
+    std::fill_n(dx, shape_.input_size(), T(0));
+    for_each_output([&](std::int64_t out, int image, int oy, int ox, int channel) {
+      dx[position(image, oy, ox, channel, indices[out])] += dy[out];
+    });
+  }
+
+ private:
+  template <class Visit>
+  void for_each_output(Visit visit) const {
+    std::int64_t out = 0;
+    for (int image = 0; image < shape_.n; ++image) {
+      for (int oy = 0; oy < shape_.out_h(); ++oy) {
+        for (int ox = 0; ox < shape_.out_w(); ++ox) {
+          for (int channel = 0; channel < shape_.c; ++channel) visit(out++, image, oy, ox, channel);
+        }
+      }
+    }
+  }
+
+  /// Where a tap of a window lies in x, or -1 on the border.
+  std::int64_t position(int image, int oy, int ox, int channel, int tap) const {
+    const int y = oy * shape_.stride - shape_.padding + tap / shape_.kernel;
+    const int x = ox * shape_.stride - shape_.padding + tap % shape_.kernel;
+    if (y < 0 || y >= shape_.h || x < 0 || x >= shape_.w) return -1;
+    return ((std::int64_t{image} * shape_.h + y) * shape_.w + x) * shape_.c + channel;
+  }
+
+  PoolShape shape_;
+};
+
+/// The mean of every channel over the whole map, `[n, h, w, c]` to `[n, c]`; sums in double.
+template <class T>
+class ReferenceAveragePool {
+ public:
+  explicit ReferenceAveragePool(const MapShape& shape) : shape_(shape) { check_shape(shape, "global average pool"); }
+
+  void forward(HostStream&, const T* x, T* y) const {
+    for (int image = 0; image < shape_.n; ++image) {
+      for (int channel = 0; channel < shape_.c; ++channel) {
+        double sum = 0;
+        for (std::int64_t pixel = 0; pixel < pixels(); ++pixel) {
+          sum += x[(image * pixels() + pixel) * shape_.c + channel];
+        }
+        y[image * shape_.c + channel] = static_cast<T>(sum / static_cast<double>(pixels()));
+      }
+    }
+  }
+
+  void backward(HostStream&, const T* dy, T* dx) const {
+    for (std::int64_t i = 0; i < shape_.size(); ++i) {
+      const std::int64_t image = i / (pixels() * shape_.c);
+      dx[i] = dy[image * shape_.c + i % shape_.c] / static_cast<T>(pixels());
+    }
+  }
+
+ private:
+  std::int64_t pixels() const { return std::int64_t{shape_.h} * shape_.w; }
+
+  MapShape shape_;
+};
+
+}  // namespace resnext::detail
