@@ -1,0 +1,198 @@
+/// @file
+/// Files as wholes: a read-only mapping of one, and a write that happens completely or not at all.
+#pragma once
+
+#include <fcntl.h>     // open
+#include <sys/mman.h>  // mmap
+#include <sys/stat.h>  // fstat
+#include <unistd.h>    // write, fsync, close
+
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>  // std::rename
+#include <filesystem>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+#include <resnext/error.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace resnext {
+
+static_assert(std::endian::native == std::endian::little, "the file formats here are read in place, little-endian");
+
+namespace detail {
+
+/// Throws FileError "path: could not ACTION: reason" for the current errno.
+[[noreturn]] inline void fail_errno(const std::filesystem::path& path, std::string_view action) {
+  const int code = errno;
+  fail<FileError>(path.string(), ": could not ", action, ": ", std::generic_category().message(code));
+}
+
+/// A name from a file, fit for a message: in quotes, control characters replaced, at most 120 bytes long.
+inline std::string quoted(std::string_view name) {
+  std::string text = "\"";
+  for (const char c : name.substr(0, 120)) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  return text + (name.size() > 120 ? "...\"" : "\"");
+}
+
+/// The product of a shape times the element's size, or nothing when it does not fit in 63 bits or an extent is
+/// negative.
+inline std::optional<std::uint64_t> byte_size(std::span<const std::int64_t> shape, std::size_t element) {
+  constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  std::uint64_t size = element;
+  bool empty = false;
+  for (const std::int64_t extent : shape) {
+    if (extent < 0) return std::nullopt;
+    if (extent == 0) {
+      empty = true;  // but what follows must still not overflow, as the strictest readers ask
+    } else {
+      if (size > limit / static_cast<std::uint64_t>(extent)) return std::nullopt;
+      size *= static_cast<std::uint64_t>(extent);
+    }
+  }
+  return empty ? 0 : size;
+}
+
+/// "[2, 3]".
+inline std::string shape_text(std::span<const std::int64_t> shape, std::string_view separator = ", ") {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += separator;
+    text += std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+/// Owns a POSIX file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() { close(); }
+
+  int get() const { return number_; }
+  /// False (and errno) when the system reports a failed write only now.
+  bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0; }
+
+ private:
+  int number_;
+};
+
+}  // namespace detail
+
+/// The bytes of a struct, vector or string, to be written.
+template <class Range>
+std::span<const std::byte> bytes_of(const Range& range) {
+  return std::as_bytes(std::span(range));
+}
+
+/// A regular file mapped read-only into memory. Movable. The file must not be shortened while it is mapped (the system
+/// then ends the program with SIGBUS); `AtomicFile` replaces a file without ever shortening it.
+class MappedFile {
+ public:
+  /// Throws FileError when the file is missing, unreadable or not a regular file.
+  explicit MappedFile(const std::filesystem::path& path) : path_(path) {
+    // Without O_NONBLOCK the opening of a pipe would wait for its other end.
+    const detail::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file.get() < 0) detail::fail_errno(path, "open");
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) detail::fail_errno(path, "examine");
+    if (!S_ISREG(status.st_mode)) fail<FileError>(path.string(), ": expected a regular file");
+    size_ = static_cast<std::size_t>(status.st_size);
+    if (size_ == 0) return;  // an empty mapping is an error of mmap, an empty file is none
+    void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (address == MAP_FAILED) detail::fail_errno(path, "map");
+    data_ = static_cast<const std::byte*>(address);
+  }
+  MappedFile(MappedFile&& other) noexcept
+      : path_(std::move(other.path_)),
+        data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    path_.swap(other.path_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~MappedFile() {
+    if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+  std::size_t size() const { return size_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// A file that appears under its name only when it is complete and on the disk. What is written goes to a temporary
+/// beside the target; `commit()` renames it; without `commit()` the destructor removes it and the target stays as it
+/// was.
+class AtomicFile {
+ public:
+  /// Throws FileError when the folder does not exist or cannot be written to.
+  explicit AtomicFile(const std::filesystem::path& path) : path_(path), file_(create()) {}
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile() {
+    if (!committed_) ::unlink(temporary_.c_str());
+  }
+
+  /// Appends. Throws FileError when the system refuses (disk full, quota).
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(file_.get(), bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) detail::fail_errno(path_, "write");
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+
+  /// Makes what was written the content of the target. Throws FileError; the target is then still what it was.
+  void commit() {
+    if (::fsync(file_.get()) != 0 || !file_.close()) detail::fail_errno(path_, "write");
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) detail::fail_errno(path_, "replace");
+    committed_ = true;
+    const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    const detail::Descriptor entry(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    // Some file systems cannot synchronise a folder and say EINVAL; the rename has happened all the same.
+    if (entry.get() >= 0 && ::fsync(entry.get()) != 0 && errno != EINVAL) detail::fail_errno(folder, "synchronise");
+  }
+
+ private:
+  detail::Descriptor create() {
+    static std::atomic<unsigned> counter{0};
+    for (;;) {
+      temporary_ = path_;
+      temporary_ += "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp";
+      const int number = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (number >= 0) return detail::Descriptor(number);
+      if (errno != EEXIST) detail::fail_errno(path_, "write");  // EEXIST: left behind by a killed process of this id
+    }
+  }
+
+  std::filesystem::path path_, temporary_;
+  detail::Descriptor file_;
+  bool committed_ = false;
+};
+
+/// Writes the parts, one after the other, as the new content of `path`: completely or not at all. Throws FileError.
+inline void write_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> parts) {
+  AtomicFile file(path);
+  for (const auto part : parts) file.write(part);
+  file.commit();
+}
+
+}  // namespace resnext

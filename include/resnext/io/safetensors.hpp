@@ -1,0 +1,518 @@
+/// @file
+/// The safetensors format (huggingface.co/docs/safetensors): eight bytes of header length, a JSON header, the tensors'
+/// bytes. The reader is strict, takes nothing on trust, and needs time and memory linear in the file for any input.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <resnext/error.hpp>
+#include <resnext/io/file.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace resnext {
+
+/// The element types of a safetensors file.
+enum class Dtype : std::uint8_t { F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8, BOOL };
+
+namespace detail {
+
+struct DtypeRow {
+  std::string_view name;
+  std::size_t bytes;
+};
+
+inline constexpr std::array<DtypeRow, 15> dtype_rows{{{"F64", 8},
+                                                      {"F32", 4},
+                                                      {"F16", 2},
+                                                      {"BF16", 2},
+                                                      {"F8_E4M3", 1},
+                                                      {"F8_E5M2", 1},
+                                                      {"I64", 8},
+                                                      {"I32", 4},
+                                                      {"I16", 2},
+                                                      {"I8", 1},
+                                                      {"U64", 8},
+                                                      {"U32", 4},
+                                                      {"U16", 2},
+                                                      {"U8", 1},
+                                                      {"BOOL", 1}}};
+
+inline constexpr std::uint64_t max_safetensors_header = 100'000'000;  // the reference implementation's limit
+inline constexpr std::size_t max_safetensors_rank = 64;
+
+/// Where the first byte that is not UTF-8 (RFC 3629: no surrogate, nothing overlong, at most U+10FFFF) stands.
+inline std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = [&](std::size_t k) { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0u; };
+    const unsigned lead = byte(0);
+    const std::size_t length = lead < 0x80   ? 1
+                               : lead < 0xC2 ? 0
+                               : lead < 0xE0 ? 2
+                               : lead < 0xF0 ? 3
+                               : lead < 0xF5 ? 4
+                                             : 0;
+    if (length == 0) return i;
+    const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    if (length > 1 && (byte(1) < low || byte(1) > high)) return i;
+    for (std::size_t k = 2; k < length; ++k)
+      if (byte(k) < 0x80 || byte(k) > 0xBF) return i;
+    i += length;
+  }
+  return std::nullopt;
+}
+
+/// The JSON of a safetensors header and no more: strings, unsigned integers, and the objects and arrays whose place the
+/// format fixes. There is no general value, hence no recursion and no depth to bound.
+class HeaderParser {
+ public:
+  HeaderParser(std::string_view text, const std::filesystem::path& path) : text_(text), path_(path) {}
+
+  /// Throws FileError "path: header, byte N: ...". N counts from the start of the file.
+  template <class... Parts>
+  [[noreturn]] void refuse(const Parts&... parts) const {
+    fail<FileError>(path_.string(), ": header, byte ", at_ + sizeof(std::uint64_t), ": ", parts...);
+  }
+
+  bool accept(char c) {
+    skip_space();
+    if (at_ == text_.size() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+  void expect(char c) {
+    if (!accept(c)) refuse("expected '", c, "', found ", here());
+  }
+  void expect_end() {
+    skip_space();
+    if (at_ != text_.size()) refuse("expected the header's end, found ", here());
+  }
+
+  /// `{ "key": value, ... }`; `member(key)` parses the value.
+  template <class Member>
+  void object(Member member) {
+    expect('{');
+    if (accept('}')) return;
+    do {
+      std::string key = string();
+      expect(':');
+      member(std::move(key));
+    } while (accept(','));
+    expect('}');
+  }
+
+  /// `[1, 2, ...]` with at most `limit` numbers.
+  std::vector<std::int64_t> integers(std::size_t limit) {
+    std::vector<std::int64_t> values;
+    expect('[');
+    if (accept(']')) return values;
+    do {
+      if (values.size() == limit) refuse("expected at most ", limit, " numbers");
+      values.push_back(integer());
+    } while (accept(','));
+    expect(']');
+    return values;
+  }
+
+  std::string string() {
+    expect('"');
+    std::string value;
+    for (;;) {
+      const std::size_t plain = std::min(text_.find_first_of("\"\\", at_), text_.size());
+      for (std::size_t i = at_; i < plain; ++i)
+        if (static_cast<unsigned char>(text_[i]) < 0x20) {
+          at_ = i;
+          refuse("control character in a string");
+        }
+      value.append(text_, at_, plain - at_);
+      at_ = plain;
+      if (at_ == text_.size()) refuse("the string does not end");
+      if (text_[at_++] == '"') return value;
+      escape(value);
+    }
+  }
+
+ private:
+  void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size()); }
+  std::string here() const { return at_ < text_.size() ? quoted(text_.substr(at_, 1)) : "the header's end"; }
+
+  std::int64_t integer() {
+    constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max();
+    skip_space();
+    const auto digit = [&] { return at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; };
+    if (!digit()) refuse("expected an unsigned integer, found ", here());
+    const bool zero = text_[at_] == '0';
+    std::int64_t value = 0;
+    for (int digits = 0; digit(); ++digits, ++at_) {
+      const int next = text_[at_] - '0';
+      if (zero && digits > 0) refuse("an integer starts with 0");
+      if (value > (limit - next) / 10) refuse("an integer exceeds 2^63 - 1");
+      value = value * 10 + next;
+    }
+    return value;
+  }
+
+  void escape(std::string& value) {
+    constexpr std::string_view names = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
+    const char kind = at_ < text_.size() ? text_[at_] : '\0';
+    if (kind == 'u') {
+      ++at_;
+      append_utf8(value, code_point());
+    } else if (const std::size_t which = names.find(kind); which != std::string_view::npos) {
+      ++at_;
+      value += meanings[which];
+    } else {
+      refuse("unknown escape in a string");
+    }
+  }
+
+  std::uint32_t code_point() {
+    const std::uint32_t first = hex4();
+    if (first < 0xD800 || first > 0xDFFF) return first;
+    if (first < 0xDC00 && text_.substr(at_, 2) == "\\u") {
+      at_ += 2;
+      const std::uint32_t second = hex4();
+      if (second >= 0xDC00 && second <= 0xDFFF) return 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+    }
+    refuse("half of a surrogate pair");
+  }
+
+  std::uint32_t hex4() {
+    std::uint32_t value = 0;
+    for (int i = 0; i < 4; ++i, ++at_) {
+      const char c = at_ < text_.size() ? text_[at_] : '\0';
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
+      if (digit < 0) refuse("expected four hexadecimal digits");
+      value = value * 16 + static_cast<std::uint32_t>(digit);
+    }
+    return value;
+  }
+
+  static void append_utf8(std::string& text, std::uint32_t code) {
+    const auto put = [&](std::uint32_t byte) { text += static_cast<char>(static_cast<unsigned char>(byte)); };
+    if (code < 0x80) return put(code);
+    if (code < 0x800) {
+      put(0xC0 | code >> 6);
+    } else {
+      if (code < 0x10000) {
+        put(0xE0 | code >> 12);
+      } else {
+        put(0xF0 | code >> 18);
+        put(0x80 | (code >> 12 & 0x3F));
+      }
+      put(0x80 | (code >> 6 & 0x3F));
+    }
+    put(0x80 | (code & 0x3F));
+  }
+
+  std::string_view text_;
+  const std::filesystem::path& path_;
+  std::size_t at_ = 0;
+};
+
+inline std::string json_string(std::string_view text) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  std::string json = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20)
+      (json += "\\u00") += {hex[byte >> 4], hex[byte & 15]};
+    else if (c == '"' || c == '\\')
+      (json += '\\') += c;
+    else
+      json += c;
+  }
+  return json + '"';
+}
+
+}  // namespace detail
+
+/// The name of an element type as the file spells it, e.g. "BF16".
+inline std::string_view name_of(Dtype dtype) {
+  return detail::dtype_rows[static_cast<std::size_t>(dtype)].name;
+}
+/// The bytes of one element.
+inline std::size_t size_of(Dtype dtype) {
+  return detail::dtype_rows[static_cast<std::size_t>(dtype)].bytes;
+}
+
+/// The value of an IEEE 754 binary16. Exact.
+inline float half_to_float(std::uint16_t bits) {
+  const std::uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7FFFu;
+  if (rest >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (rest & 0x3FFu) << 13);  // infinity, NaN
+  // As a float's exponent and mantissa the bits mean 2^-112 times the value, subnormals included.
+  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
+}
+
+/// The value of a bfloat16. Exact.
+inline float bfloat16_to_float(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
+
+/// A safetensors file, mapped and checked as a whole by the constructor.
+class Safetensors {
+ public:
+  /// One tensor: its name, element type, shape (row-major, `[]` for a scalar) and place in the data section.
+  struct Entry {
+    std::string name;
+    Dtype dtype;
+    std::vector<std::int64_t> shape;
+    std::uint64_t begin, end;
+
+    std::size_t elements() const { return static_cast<std::size_t>(end - begin) / size_of(dtype); }
+  };
+
+  /// Throws FileError, which names the file and the tensor or byte, unless the file is well-formed in every respect:
+  /// the header's length within the file and at most 100 MB, strict JSON and UTF-8, no duplicate name, every shape and
+  /// type in agreement with the tensor's bytes, the tensors covering the data without hole, overlap or remainder.
+  explicit Safetensors(const std::filesystem::path& path) : file_(path) {
+    const auto bytes = file_.bytes();
+    std::uint64_t length = 0;
+    if (bytes.size() < sizeof length)
+      fail<FileError>(path.string(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
+    std::memcpy(&length, bytes.data(), sizeof length);
+    const std::uint64_t limit = std::min<std::uint64_t>(bytes.size() - sizeof length, detail::max_safetensors_header);
+    if (length > limit)
+      fail<FileError>(path.string(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
+                      " (truncated, or not a safetensors file)");
+    const auto header = bytes.subspan(sizeof length, static_cast<std::size_t>(length));
+    data_ = bytes.subspan(sizeof length + header.size());
+    parse({reinterpret_cast<const char*>(header.data()), header.size()});
+    check_layout();
+  }
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  /// All tensors, sorted by name.
+  const std::vector<Entry>& entries() const { return entries_; }
+  /// The file's `__metadata__`.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+  /// The tensor of that name, or null.
+  const Entry* find(std::string_view name) const {
+    const auto at = std::ranges::lower_bound(entries_, name, {}, &Entry::name);
+    return at != entries_.end() && at->name == name ? &*at : nullptr;
+  }
+
+  /// The tensor's bytes in the mapped file (little-endian, no alignment promised).
+  std::span<const std::byte> bytes(const Entry& entry) const {
+    return data_.subspan(static_cast<std::size_t>(entry.begin), static_cast<std::size_t>(entry.end - entry.begin));
+  }
+
+  /// Converts F32, F16, BF16 (exactly) or F64 (rounded) to float. Throws FileError for another type, ShapeError when
+  /// `values` has not as many elements as the tensor.
+  void read(const Entry& entry, std::span<float> values) const {
+    check_size(entry, values.size());
+    switch (entry.dtype) {
+      case Dtype::F32:
+        return copy<float>(entry, values, [](float x) { return x; });
+      case Dtype::F16:
+        return copy<std::uint16_t>(entry, values, half_to_float);
+      case Dtype::BF16:
+        return copy<std::uint16_t>(entry, values, bfloat16_to_float);
+      case Dtype::F64:
+        return copy<double>(entry, values, [](double x) { return static_cast<float>(x); });
+      default:
+        refuse_type(entry, "F32, F16, BF16 or F64");
+    }
+  }
+
+  /// Copies I64. Throws FileError for another type, ShapeError when `values` has not as many elements as the tensor.
+  void read(const Entry& entry, std::span<std::int64_t> values) const {
+    check_size(entry, values.size());
+    if (entry.dtype != Dtype::I64) refuse_type(entry, "I64");
+    copy<std::int64_t>(entry, values, [](std::int64_t x) { return x; });
+  }
+
+ private:
+  void parse(std::string_view header) {
+    detail::HeaderParser parser(header, path());
+    if (const auto bad = detail::first_invalid_utf8(header))
+      fail<FileError>(path().string(), ": header, byte ", *bad + sizeof(std::uint64_t), ": not UTF-8");
+    if (!header.starts_with('{')) parser.refuse("expected '{' (not a safetensors file)");
+    bool has_metadata = false;
+    parser.object([&](std::string name) {
+      if (name != "__metadata__") return parse_entry(parser, std::move(name));
+      if (std::exchange(has_metadata, true)) parser.refuse("__metadata__ appears twice");
+      parser.object([&](std::string key) {
+        std::string value = parser.string();
+        if (!metadata_.emplace(std::move(key), std::move(value)).second) parser.refuse("a metadata key appears twice");
+      });
+    });
+    parser.expect_end();
+  }
+
+  void parse_entry(detail::HeaderParser& parser, std::string name) {
+    std::optional<Dtype> dtype;
+    std::optional<std::vector<std::int64_t>> shape, offsets;
+    const auto once = [&](const auto& field, const std::string& key) {
+      if (field) parser.refuse("tensor ", detail::quoted(name), ": ", key, " appears twice");
+    };
+    parser.object([&](const std::string& key) {
+      if (key == "dtype") {
+        once(dtype, key);
+        const std::string found = parser.string();
+        const auto row = std::ranges::find(detail::dtype_rows, found, &detail::DtypeRow::name);
+        if (row == detail::dtype_rows.end())
+          parser.refuse("tensor ", detail::quoted(name), ": unknown dtype ", detail::quoted(found));
+        dtype = static_cast<Dtype>(row - detail::dtype_rows.begin());
+      } else if (key == "shape") {
+        once(shape, key);
+        shape = parser.integers(detail::max_safetensors_rank);
+      } else if (key == "data_offsets") {
+        once(offsets, key);
+        offsets = parser.integers(2);
+      } else {
+        parser.refuse("tensor ", detail::quoted(name), ": unknown field ", detail::quoted(key));
+      }
+    });
+    if (!dtype || !shape || !offsets || offsets->size() != 2)
+      parser.refuse("tensor ", detail::quoted(name), ": expected dtype, shape and two data_offsets");
+    entries_.push_back({std::move(name), *dtype, std::move(*shape), static_cast<std::uint64_t>((*offsets)[0]),
+                        static_cast<std::uint64_t>((*offsets)[1])});
+  }
+
+  void check_layout() {
+    std::vector<std::size_t> order(entries_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(entries_[i].begin, entries_[i].end); });
+    std::uint64_t at = 0;
+    for (const std::size_t i : order) {
+      const Entry& entry = entries_[i];
+      const auto where = [&] { return path().string() + ": tensor " + detail::quoted(entry.name); };
+      if (entry.begin != at)
+        fail<FileError>(where(), ": expected data_offsets from ", at, ", found ", entry.begin,
+                        entry.begin < at ? " (overlap)" : " (hole)");
+      if (entry.end < entry.begin || entry.end > data_.size())
+        fail<FileError>(where(), ": expected the end of its data between ", entry.begin, " and ", data_.size(),
+                        ", found ", entry.end, " (file truncated?)");
+      const auto size = detail::byte_size(entry.shape, size_of(entry.dtype));
+      if (!size) fail<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " is too large");
+      if (*size != entry.end - entry.begin)
+        fail<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " of ", name_of(entry.dtype), " takes ",
+                        *size, " bytes, found ", entry.end - entry.begin);
+      at = entry.end;
+    }
+    if (at != data_.size())
+      fail<FileError>(path().string(), ": expected ", at, " bytes of tensors, found ", data_.size());
+    std::ranges::sort(entries_, {}, &Entry::name);
+    const auto twice = std::ranges::adjacent_find(entries_, {}, &Entry::name);
+    if (twice != entries_.end())
+      fail<FileError>(path().string(), ": tensor ", detail::quoted(twice->name), " appears twice");
+  }
+
+  void check_size(const Entry& entry, std::size_t size) const {
+    if (size != entry.elements())
+      fail<ShapeError>(path().string(), ": tensor ", detail::quoted(entry.name), ": expected room for ",
+                       entry.elements(), " elements, found ", size);
+  }
+  [[noreturn]] void refuse_type(const Entry& entry, std::string_view expected) const {
+    fail<FileError>(path().string(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
+                    name_of(entry.dtype));
+  }
+
+  template <class From, class To, class Convert>
+  void copy(const Entry& entry, std::span<To> values, Convert convert) const {
+    const std::byte* from = bytes(entry).data();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      From value;  // a header's length may be odd: the data are not aligned
+      std::memcpy(&value, from + i * sizeof value, sizeof value);
+      values[i] = convert(value);
+    }
+  }
+
+  MappedFile file_;
+  std::span<const std::byte> data_;
+  std::vector<Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+/// A tensor to be written: little-endian bytes that stay alive during the call.
+struct TensorView {
+  std::string name;
+  Dtype dtype;
+  std::vector<std::int64_t> shape;
+  std::span<const std::byte> bytes;
+
+  /// F32 values, row-major.
+  TensorView(std::string tensor, std::vector<std::int64_t> extents, std::span<const float> values)
+      : TensorView(std::move(tensor), Dtype::F32, std::move(extents), std::as_bytes(values)) {}
+  /// I64 values, row-major.
+  TensorView(std::string tensor, std::vector<std::int64_t> extents, std::span<const std::int64_t> values)
+      : TensorView(std::move(tensor), Dtype::I64, std::move(extents), std::as_bytes(values)) {}
+  /// Any type, as bytes.
+  TensorView(std::string tensor, Dtype type, std::vector<std::int64_t> extents, std::span<const std::byte> data)
+      : name(std::move(tensor)), dtype(type), shape(std::move(extents)), bytes(data) {}
+};
+
+/// Writes a safetensors file, completely or not at all. Equal tensors and metadata give equal files, whatever their
+/// order: tensors go by falling element size, then by name, so that each is aligned. Throws ShapeError when a tensor's
+/// bytes do not fit its shape, OptionError for a duplicate or impossible name, FileError when the file cannot be
+/// written.
+inline void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  const auto text = [&](std::string_view string) {
+    if (detail::first_invalid_utf8(string))
+      fail<OptionError>(path.string(), ": the name ", detail::quoted(string), " is not UTF-8");
+    return detail::json_string(string);
+  };
+  std::vector<const TensorView*> order;
+  for (const TensorView& tensor : tensors) order.push_back(&tensor);
+  std::ranges::sort(order, {}, &TensorView::name);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const TensorView& tensor = *order[i];
+    if (tensor.name == "__metadata__" || (i > 0 && tensor.name == order[i - 1]->name))
+      fail<OptionError>(path.string(), ": the tensor name ", detail::quoted(tensor.name),
+                        " is reserved or given twice");
+    const auto size = detail::byte_size(tensor.shape, size_of(tensor.dtype));
+    if (size != tensor.bytes.size())
+      fail<ShapeError>(path.string(), ": tensor ", detail::quoted(tensor.name), ": shape ",
+                       detail::shape_text(tensor.shape), " of ", name_of(tensor.dtype), " takes ", size.value_or(0),
+                       " bytes, found ", tensor.bytes.size());
+  }
+  std::ranges::stable_sort(order, std::ranges::greater{}, [](const TensorView* t) { return size_of(t->dtype); });
+
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) (((header += text(key)) += ':') += text(value)) += ',';
+    header.back() = '}';
+    header += ',';
+  }
+  std::size_t offset = 0;
+  for (const TensorView* tensor : order) {
+    const std::array<std::int64_t, 2> place{static_cast<std::int64_t>(offset),
+                                            static_cast<std::int64_t>(offset += tensor->bytes.size())};
+    header += text(tensor->name) + ":{\"dtype\":\"" + std::string(name_of(tensor->dtype)) +
+              "\",\"shape\":" + detail::shape_text(tensor->shape, ",") +
+              ",\"data_offsets\":" + detail::shape_text(place, ",") + "},";
+  }
+  if (header.back() == ',') header.pop_back();
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+
+  AtomicFile file(path);
+  const std::uint64_t length = header.size();
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(bytes_of(header));
+  for (const TensorView* tensor : order) file.write(tensor->bytes);
+  file.commit();
+}
+
+}  // namespace resnext
