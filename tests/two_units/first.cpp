@@ -1,0 +1,5 @@
+#include "all.hpp"
+
+const void* second_unit();
+
+int main() { return second_unit() == &resnext::version ? 0 : 1; }

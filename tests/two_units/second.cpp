@@ -1,0 +1,3 @@
+#include "all.hpp"
+
+const void* second_unit() { return &resnext::version; }
