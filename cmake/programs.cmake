@@ -6,9 +6,9 @@ macro(resnext_require package debian option)
   endif()
 endmacro()
 
-# Which third-party include, in which component.
+# What belongs to which component, by the names that are included.
 set(resnext_includes_reference "Eigen/")
-set(resnext_includes_cpu "(oneapi/)?dnnl")
+set(resnext_includes_cpu "((oneapi/)?dnnl|resnext/(cpu\\.hpp|backend/cpu/))")
 set(resnext_includes_data "(jpeglib|png|zlib)\\.h")
 
 # The components whose libraries `source` includes; headers are followed below include/ and beside the including file.
