@@ -67,8 +67,8 @@ struct Bottleneck {
   }
 };
 
-/// The block of depth 2 (Fig. 4): two 3x3. Aggregating C paths of two layers is the same as a dense block of width C * d,
-/// so that is what it becomes. `Basic<1, 64>` is the block of ResNet-18 and -34.
+/// The block of depth 2 (Fig. 4): two 3x3. Aggregating C paths of two layers is the same as a dense block of width
+/// `C * d`, so that is what it becomes. `Basic<1, 64>` is the block of ResNet-18 and -34.
 template <int C, int d, BlockOptions Options = BlockOptions{}>
 struct Basic {
   static constexpr Part part = Part::block;

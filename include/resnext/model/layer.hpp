@@ -21,7 +21,8 @@ struct Name {
 
   /// Appends text; a name that is too long does not compile (and throws std::out_of_range at run time).
   constexpr Name& append(std::string_view words) {
-    if (words.size() > sizeof text - static_cast<std::size_t>(size)) throw std::out_of_range("a layer's name is too long");
+    if (words.size() > sizeof text - static_cast<std::size_t>(size))
+      throw std::out_of_range("a layer's name is too long");
     for (const char letter : words) text[size++] = letter;
     return *this;
   }
@@ -40,16 +41,16 @@ enum class Op : std::uint8_t { convolution, batch_norm, relu, add, max_pool, ave
 /// One row of a layer table. Values are numbered: 0 is the network's input, and each row writes a value of its own.
 struct Layer {
   Op op = Op::relu;
-  Name name;         ///< path in torchvision's spelling, also the prefix of its state-dict entries
-  int input = 0;     ///< value read
-  int other = -1;    ///< second value read (add), or -1
-  int output = 0;    ///< value written
-  int in = 0;        ///< channels (linear: features) of `input`
-  int out = 0;       ///< channels (linear: features) of `output`
-  int kernel = 1;    ///< edge of the square window
-  int stride = 1;    ///< step of the window
-  int padding = 0;   ///< zeros (max pool: minus infinity) around the map
-  int groups = 1;    ///< paths of a grouped convolution: the paper's cardinality C
+  Name name;        ///< path in torchvision's spelling, also the prefix of its state-dict entries
+  int input = 0;    ///< value read
+  int other = -1;   ///< second value read (add), or -1
+  int output = 0;   ///< value written
+  int in = 0;       ///< channels (linear: features) of `input`
+  int out = 0;      ///< channels (linear: features) of `output`
+  int kernel = 1;   ///< edge of the square window
+  int stride = 1;   ///< step of the window
+  int padding = 0;  ///< zeros (max pool: minus infinity) around the map
+  int groups = 1;   ///< paths of a grouped convolution: the paper's cardinality C
 };
 
 /// Height, width and channels of a value. N is free.

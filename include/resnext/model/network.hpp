@@ -68,6 +68,30 @@ struct Network {
     }
     return sum;
   }
+
+ private:
+  // What is wrong with the template, in one sentence. Its network is empty but has every member, so that nothing
+  // cascades; that is why this stands last: clang leaves out the members behind a failed assertion.
+  static constexpr auto found = detail::mistake_in<T>;
+  static_assert(found != detail::Mistake::no_template,
+                "Network<T>: T must be a Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>");
+  static_assert(found != detail::Mistake::no_stem,
+                "Template: the first argument must be a stem, ImageNetStem<> or CifarStem<>");
+  static_assert(found != detail::Mistake::no_block,
+                "Template: the second argument must be a block, Bottleneck<C, d> or Basic<C, d>");
+  static_assert(found != detail::Mistake::no_classes, "Template: the last argument must be Classes<K>");
+  static_assert(found != detail::Mistake::no_stage, "Template: at least one Stage<N> must stand before Classes<K>");
+  static_assert(found != detail::Mistake::disorder,
+                "Template: between the block and Classes<K> stand an optional Planes<n>, then only Stage<N>");
+  static_assert(found != detail::Mistake::stem_channels, "Stem<Channels, Inputs>: both must be at least 1");
+  static_assert(found != detail::Mistake::cardinality, "Block<C, d>: the cardinality C must be at least 1");
+  static_assert(found != detail::Mistake::width, "Block<C, d>: the width d of a path must be at least 1");
+  static_assert(found != detail::Mistake::planes, "Planes<n>: n must be at least 1");
+  static_assert(found != detail::Mistake::empty_stage, "Stage<N>: a stage must have at least 1 block");
+  static_assert(found != detail::Mistake::zero_classes, "Classes<K>: there must be at least 1 class");
+  static_assert(found != detail::Mistake::too_deep, "Template: a network may have at most 400 blocks");
+  static_assert(found != detail::Mistake::too_wide,
+                "Template: the width doubles with each stage and may reach at most 2^20 channels");
 };
 
 }  // namespace resnext

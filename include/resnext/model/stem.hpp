@@ -24,7 +24,8 @@ struct ImageNetStem {
   }
 };
 
-/// The stem of the CIFAR networks (Sec. 5.3): 3x3 convolution, BN, ReLU. `[N, H, W, Inputs]` becomes `[N, H, W, Channels]`.
+/// The stem of the CIFAR networks (Sec. 5.3): 3x3 convolution, BN, ReLU.
+/// `[N, H, W, Inputs]` becomes `[N, H, W, Channels]`.
 template <int Channels = 64, int Inputs = 3>
 struct CifarStem {
   static constexpr Part part = Part::stem;

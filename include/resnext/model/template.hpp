@@ -5,9 +5,12 @@
 /// the map is halved because a stage does not know its width: its position gives it.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <resnext/model/block.hpp>
 
@@ -40,129 +43,111 @@ struct Template {};
 
 namespace detail {
 
-template <class P>
-constexpr Part part_of() {
-  if constexpr (requires { P::part; }) {
-    return P::part;
-  } else {
-    return Part::unknown;
-  }
-}
-
-template <class P>
-constexpr int value_of() {
-  if constexpr (requires { P::value; }) {
-    return P::value;
-  } else {
-    return 0;
-  }
-}
-
 inline constexpr int most_blocks = 400;
 inline constexpr int most_channels = 1 << 20;
 
-/// What stands between block and classes, as numbers.
-template <std::size_t count>
-struct Outline {
-  std::array<Part, count> parts{};
-  std::array<int, count> values{};
-
-  constexpr bool first_is_stem() const { return count > 0 && parts[0] == Part::stem; }
-  constexpr bool second_is_block() const { return count > 1 && parts[1] == Part::block; }
-  constexpr bool last_is_classes() const { return count > 2 && parts[count - 1] == Part::classes; }
-  constexpr std::size_t first_stage() const { return count > 2 && parts[2] == Part::planes ? 3 : 2; }
-  constexpr int planes() const { return first_stage() == 3 ? values[2] : 64; }
-  constexpr int stages() const { return static_cast<int>(count) - 1 - static_cast<int>(first_stage()); }
-  constexpr int blocks(int stage) const { return values[first_stage() + static_cast<std::size_t>(stage)]; }
-  constexpr int classes() const { return values[count - 1]; }
-  constexpr bool only_stages_between() const {
-    for (std::size_t i = first_stage(); i + 1 < count; ++i) {
-      if (parts[i] != Part::stage) return false;
-    }
-    return true;
-  }
-  constexpr bool every_stage_has_blocks() const {
-    for (int stage = 0; stage < stages(); ++stage) {
-      if (blocks(stage) < 1) return false;
-    }
-    return true;
-  }
-  constexpr bool few_enough_blocks() const {
-    std::int64_t sum = 0;
-    for (int stage = 0; stage < stages(); ++stage) sum += blocks(stage);
-    return sum <= most_blocks;
-  }
-  constexpr bool narrow_enough(std::int64_t width_of_stage_one) const {
-    return stages() <= 16 && (width_of_stage_one << (stages() - 1)) <= most_channels;
-  }
+/// An argument of a `Template` as numbers.
+struct PartNumbers {
+  Part part = Part::unknown;
+  int first = 1;      ///< Channels, C, n, N or K
+  int second = 1;     ///< Inputs or d
+  int expansion = 1;  ///< of a block
 };
 
-/// Says what is wrong with a template, one sentence at most; `ok` is false after that.
-template <class T>
-struct Check {
-  static constexpr bool ok = false;
-  static_assert(sizeof(T) == 0, "Network<T>: T must be a Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>");
-};
+template <class P>
+concept IsPart = std::same_as<decltype(P::part), const Part>;
 
-template <class... Parts>
-struct CheckOrder {
-  static constexpr Outline<sizeof...(Parts)> outline{{part_of<Parts>()...}, {value_of<Parts>()...}};
-  static constexpr bool stem = outline.first_is_stem();
-  static constexpr bool block = stem && outline.second_is_block();
-  static constexpr bool classes = block && outline.last_is_classes();
-  static constexpr bool stages = classes && outline.stages() > 0;
-  static constexpr bool between = stages && outline.only_stages_between();
-  static_assert(stem, "Template: the first argument must be a stem, ImageNetStem<> or CifarStem<>");
-  static_assert(!stem || block, "Template: the second argument must be a block, Bottleneck<C, d> or Basic<C, d>");
-  static_assert(!block || classes, "Template: the last argument must be Classes<K>");
-  static_assert(!classes || stages, "Template: at least one Stage<N> must stand before Classes<K>");
-  static_assert(!stages || between,
-                "Template: between the block and Classes<K> stand an optional Planes<n>, then only Stage<N>");
-  static constexpr bool ok = between;
-};
-
-template <class Stem, class Block, class... Rest>
-struct CheckNumbers {
-  static constexpr auto& outline = CheckOrder<Stem, Block, Rest...>::outline;
-  static constexpr bool stem = Stem::channels >= 1 && Stem::inputs >= 1;
-  static constexpr bool cardinality = Block::cardinality >= 1;
-  static constexpr bool width = Block::width >= 1;
-  static constexpr bool planes = outline.planes() >= 1;
-  static constexpr bool stages = outline.every_stage_has_blocks();
-  static constexpr bool classes = outline.classes() >= 1;
-  static_assert(Stem::channels >= 1 && Stem::inputs >= 1, "Stem<Channels, Inputs>: both must be at least 1");
-  static_assert(Block::cardinality >= 1, "Block<C, d>: the cardinality C must be at least 1");
-  static_assert(Block::width >= 1, "Block<C, d>: the width d of a path must be at least 1");
-  static_assert(planes, "Planes<n>: n must be at least 1");
-  static_assert(stages, "Stage<N>: a stage must have at least 1 block");
-  static_assert(classes, "Classes<K>: there must be at least 1 class");
-  static constexpr bool positive = stem && cardinality && width && planes && stages && classes;
-  static constexpr bool short_enough = !positive || outline.few_enough_blocks();
-  static constexpr bool narrow = !positive || (outline.narrow_enough(std::int64_t{Block::cardinality} * Block::width) &&
-                                               outline.narrow_enough(std::int64_t{Block::expansion} * outline.planes()));
-  static_assert(short_enough, "Template: a network may have at most 400 blocks");
-  static_assert(narrow, "Template: the width doubles with each stage and must stay below 2^20 channels");
-  static constexpr bool ok = positive && short_enough && narrow;
-};
-
-template <bool in_order, class... Parts>
-constexpr bool check_parts() {
-  if constexpr (in_order) {
-    return CheckNumbers<Parts...>::ok;
+template <class P>
+constexpr PartNumbers numbers_of() {
+  if constexpr (!IsPart<P>) {
+    return {};
+  } else if constexpr (P::part == Part::stem) {
+    return {P::part, P::channels, P::inputs};
+  } else if constexpr (P::part == Part::block) {
+    return {P::part, P::cardinality, P::width, P::expansion};
   } else {
-    return false;
+    return {P::part, P::value};
   }
 }
 
-template <class... Parts>
-struct Check<Template<Parts...>> {
-  static constexpr bool ok = check_parts<CheckOrder<Parts...>::ok, Parts...>();
+/// The first rule that a template breaks.
+enum class Mistake {
+  none,
+  no_template,
+  no_stem,
+  no_block,
+  no_classes,
+  no_stage,
+  disorder,
+  stem_channels,
+  cardinality,
+  width,
+  planes,
+  empty_stage,
+  zero_classes,
+  too_deep,
+  too_wide
 };
 
-/// Writes the rows of a checked template; with `rows` null it only counts them.
+/// A template as numbers: its parts, and what follows from them.
+class Outline {
+ public:
+  constexpr explicit Outline(std::span<const PartNumbers> parts) : parts_(parts) {}
+
+  constexpr int planes() const { return is(2, Part::planes) ? parts_[2].first : 64; }
+  constexpr int stages() const { return static_cast<int>(parts_.size() - first_stage()) - 1; }
+  constexpr int blocks(int stage) const { return parts_[first_stage() + static_cast<std::size_t>(stage)].first; }
+  constexpr int classes() const { return parts_.back().first; }
+
+  constexpr Mistake mistake() const {
+    if (!is(0, Part::stem)) return Mistake::no_stem;
+    if (!is(1, Part::block)) return Mistake::no_block;
+    if (!is(parts_.size() - 1, Part::classes)) return Mistake::no_classes;
+    if (stages() < 1) return Mistake::no_stage;
+    for (std::size_t i = first_stage(); i + 1 < parts_.size(); ++i) {
+      if (!is(i, Part::stage)) return Mistake::disorder;
+    }
+    const PartNumbers stem = parts_[0];
+    const PartNumbers block = parts_[1];
+    if (stem.first < 1 || stem.second < 1) return Mistake::stem_channels;
+    if (block.first < 1) return Mistake::cardinality;
+    if (block.second < 1) return Mistake::width;
+    if (planes() < 1) return Mistake::planes;
+    std::int64_t depth = 0;
+    for (int stage = 0; stage < stages(); ++stage) {
+      if (blocks(stage) < 1) return Mistake::empty_stage;
+      depth += blocks(stage);
+    }
+    if (classes() < 1) return Mistake::zero_classes;
+    if (depth > most_blocks) return Mistake::too_deep;
+    const std::int64_t inner = std::int64_t{block.first} * block.second;
+    const std::int64_t outer = std::int64_t{block.expansion} * planes();
+    const int most_in_stage_one = stages() <= 20 ? most_channels >> (stages() - 1) : 0;
+    const bool narrow =
+        std::max(stem.first, stem.second) <= most_channels && std::max(inner, outer) <= most_in_stage_one;
+    return narrow ? Mistake::none : Mistake::too_wide;
+  }
+
+ private:
+  constexpr bool is(std::size_t i, Part part) const { return i < parts_.size() && parts_[i].part == part; }
+  constexpr std::size_t first_stage() const { return is(2, Part::planes) ? 3 : 2; }
+
+  std::span<const PartNumbers> parts_;
+};
+
+template <class... Parts>
+inline constexpr std::array<PartNumbers, sizeof...(Parts)> numbers_in = {numbers_of<Parts>()...};
+
+/// The first mistake in a template: `Network` says it in words.
+template <class T>
+inline constexpr Mistake mistake_in = Mistake::no_template;
+template <class... Parts>
+inline constexpr Mistake mistake_in<Template<Parts...>> = Outline(numbers_in<Parts...>).mistake();
+
+/// Writes the rows of a template without mistakes; with `rows` null it only counts them.
 template <class Stem, class Block, class... Rest>
 constexpr int write_rows(Template<Stem, Block, Rest...>, Layer* rows) {
-  constexpr auto& outline = CheckOrder<Stem, Block, Rest...>::outline;
+  constexpr Outline outline(numbers_in<Stem, Block, Rest...>);
   TableBuilder table(rows);
   int value = Stem::rows(table, 0);
   Place at{0, 0, Stem::channels, outline.planes(), {}};
@@ -178,10 +163,10 @@ constexpr int write_rows(Template<Stem, Block, Rest...>, Layer* rows) {
   return table.count();
 }
 
-/// The layer table of a checked template, or an empty one of a template that was refused.
+/// The layer table of a template, empty where there is a mistake in it.
 template <class T>
 constexpr auto make_layers() {
-  if constexpr (Check<T>::ok) {
+  if constexpr (mistake_in<T> == Mistake::none) {
     constexpr auto count = static_cast<std::size_t>(write_rows(T{}, nullptr));
     std::array<Layer, count> rows{};
     write_rows(T{}, rows.data());

@@ -1,0 +1,11 @@
+/// @file
+/// Networks as types, their parameters and executors, for any backend. Include a backend's header beside it.
+#pragma once
+
+// Below everything
+#include <resnext/error.hpp>
+#include <resnext/random.hpp>
+#include <resnext/version.hpp>
+
+// Networks as types
+#include <resnext/model/family.hpp>

@@ -1,0 +1,11 @@
+// expect: the cardinality C must be at least 1
+#include <resnext/model/family.hpp>
+
+using namespace resnext;
+
+#ifdef RESNEXT_TWIN
+using Mine = ResNeXt50<1, 4>;
+#else
+using Mine = ResNeXt50<0, 4>;
+#endif
+static_assert(Mine::parameters > 0);

@@ -1,0 +1,11 @@
+// expect: the first argument must be a stem
+#include <resnext/model/family.hpp>
+
+using namespace resnext;
+
+#ifdef RESNEXT_TWIN
+using Mine = Network<Template<ImageNetStem<>, Bottleneck<32, 4>, Stage<3>, Classes<1000>>>;
+#else
+using Mine = Network<Template<Bottleneck<32, 4>, ImageNetStem<>, Stage<3>, Classes<1000>>>;
+#endif
+static_assert(Mine::parameters > 0);
