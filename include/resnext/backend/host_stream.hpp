@@ -34,22 +34,27 @@ namespace detail {
 /// The memory operations of the `Backend` concept where backend memory is host memory.
 template <class T>
 struct HostMemory {
-  static void upload(HostStream&, std::span<const float> from, T* to) {
-    std::transform(from.begin(), from.end(), to, [](float value) { return static_cast<T>(value); });
-  }
-  static void upload(HostStream&, std::span<const std::int32_t> from, std::int32_t* to) {
-    std::copy(from.begin(), from.end(), to);
-  }
+  static void upload(HostStream&, std::span<const float> from, T* to) { convert(from, to); }
+  static void upload(HostStream&, std::span<const double> from, T* to) { convert(from, to); }
+  static void upload(HostStream&, std::span<const std::int32_t> from, std::int32_t* to) { convert(from, to); }
   static void download(HostStream& stream, const T* from, std::span<float> to) {
     stream.join();
-    std::transform(from, from + to.size(), to.begin(), [](T value) { return static_cast<float>(value); });
+    convert(std::span<const T>(from, to.size()), to.data());
   }
-  static void download(HostStream& stream, const double* from, std::span<double> to) {
+  /// Also of metrics, which are double in every backend.
+  template <class From>
+  static void download(HostStream& stream, const From* from, std::span<double> to) {
     stream.join();
-    std::copy(from, from + to.size(), to.begin());
+    convert(std::span<const From>(from, to.size()), to.data());
   }
   static void clear(HostStream&, double* values, std::int64_t size) { std::fill_n(values, size, 0.0); }
   static void finish(HostStream& stream) { stream.join(); }
+
+ private:
+  template <class From, class To>
+  static void convert(std::span<const From> from, To* to) {
+    std::transform(from.begin(), from.end(), to, [](From value) { return static_cast<To>(value); });
+  }
 };
 
 }  // namespace detail

@@ -122,9 +122,11 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   typename B::template Buffer<typename B::Scalar>;              // Buffer(count): zeroed backend memory; data(), size()
   { B::name() } -> std::convertible_to<std::string_view>;
 
-  B::upload(stream, std::span<const float>(), y);               // host floats -> scalars
+  B::upload(stream, std::span<const float>(), y);               // host numbers -> scalars
+  B::upload(stream, std::span<const double>(), y);
   B::upload(stream, std::span<const std::int32_t>(), const_cast<std::int32_t*>(labels));
-  B::download(stream, x, std::span<float>());                   // scalars -> host floats; waits
+  B::download(stream, x, std::span<float>());                   // scalars -> host numbers; waits
+  B::download(stream, x, std::span<double>());
   B::download(stream, metrics, std::span<double>());            // waits
   B::clear(stream, metrics, size);                              // zeros
   B::finish(stream);                                            // waits for all that was enqueued

@@ -1,0 +1,67 @@
+/// @file
+/// The executor that classifies.
+#pragma once
+
+#include <list>
+#include <span>
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/nn/inference_plan.hpp>
+#include <resnext/nn/parameters.hpp>
+
+namespace resnext {
+
+namespace detail {
+
+/// Stops a program that hands the parameters of one network to an executor of another.
+template <class Net, class Other>
+struct SameNetwork {
+  static_assert(std::is_same_v<Net, Other>, "these Parameters belong to another network than the executor");
+};
+
+}  // namespace detail
+
+/// Classifies batches of images with `Net` on backend `B`. Plans for the last few batch extents are kept, so H, W and N
+/// may change from call to call; a repeated extent allocates nothing. One classifier serves one thread.
+///
+/// The parameters are read when a plan is built: they must outlive the classifier, and not change.
+template <class Net, Backend B>
+class Classifier {
+ public:
+  static constexpr std::size_t most_plans = 4;
+
+  explicit Classifier(const Parameters<Net>& parameters) : parameters_(&parameters) {}
+  explicit Classifier(const Parameters<Net>&&) = delete;
+  template <class Other>
+  explicit Classifier(const Parameters<Other>&) : parameters_(nullptr) {
+    detail::SameNetwork<Net, Other>();
+  }
+
+  /// Logits `[N, K]` of images `[N, H, W, C]`, valid until the next call.
+  /// @throws ShapeError when the images do not fit the network.
+  std::span<const HostScalar<B>> operator()(const Images& images) { return plan(images).run(stream_, images); }
+  /// The same, showing every unit's output to `observer` (slow: each is copied to the host).
+  std::span<const HostScalar<B>> observe(const Images& images, const Observer& observer) {
+    return plan(images).run(stream_, images, &observer);
+  }
+
+  /// The plan for batches like this one, built if need be.
+  InferencePlan<B>& plan(const Images& images) {
+    for (auto at = plans_.begin(); at != plans_.end(); ++at) {
+      if (!at->fits(images)) continue;
+      plans_.splice(plans_.begin(), plans_, at);
+      return plans_.front();
+    }
+    if (plans_.size() == most_plans) plans_.pop_back();
+    plans_.emplace_front(Net::layers, B::template inference_registry<Net>(), *parameters_, stream_, images.n,
+                         Extent{images.h, images.w, images.c});
+    return plans_.front();
+  }
+
+ private:
+  const Parameters<Net>* parameters_;
+  typename B::Stream stream_;
+  std::list<InferencePlan<B>> plans_;  // most recently used first
+};
+
+}  // namespace resnext

@@ -1,0 +1,275 @@
+/// @file
+/// A network made ready to classify batches of one extent on one backend.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/error.hpp>
+#include <resnext/nn/fusion.hpp>
+#include <resnext/nn/state_dict.hpp>
+#include <resnext/tensor/images.hpp>
+#include <resnext/tensor/memory_plan.hpp>
+
+namespace resnext {
+
+/// Sees the output of a unit right after it was computed: the name of its last row (`layer1.0.relu` at the end of a
+/// block), the extent and the values `[N, H, W, C]`, valid during the call.
+using Observer = std::function<void(std::string_view name, Extent extent, std::span<const double> values)>;
+
+/// What a backend's numbers are on the host: double for a double backend, else float.
+template <class B>
+using HostScalar = std::conditional_t<std::is_same_v<typename B::Scalar, double>, double, float>;
+
+namespace detail {
+
+/// Extents of all values for n images, or a ShapeError that names the layer where they stop fitting.
+inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n, Extent image) {
+  const auto [h, w, c] = image;
+  if (layers.empty()) fail<ShapeError>("the network has no layers");
+  if (n < 1 || h < 1 || w < 1) {
+    fail<ShapeError>(layers[0].name.view(), ": expected at least one image of at least 1 x 1, found N = ", n, ", H = ", h,
+                     ", W = ", w);
+  }
+  if (c != layers[0].in) {
+    fail<ShapeError>(layers[0].name.view(), ": expected images of ", layers[0].in, " channels, found ", c);
+  }
+  std::vector<Extent> extents(layers.size() + 1);
+  compute_extents(layers, image, extents);
+  for (const Layer& layer : layers) {
+    const Extent extent = extents[static_cast<std::size_t>(layer.output)];
+    if (extent.h < 1 || extent.w < 1) {
+      const Extent from = extents[static_cast<std::size_t>(layer.input)];
+      fail<ShapeError>(layer.name.view(), ": a map of ", from.h, " x ", from.w, " is too small for a window of ",
+                       layer.kernel, " x ", layer.kernel, " padded by ", layer.padding, "; the images are ", h, " x ", w);
+    }
+    if (std::int64_t{n} * extent.size() > (std::int64_t{1} << 40)) {
+      fail<ShapeError>(layer.name.view(), ": ", n, " images of ", h, " x ", w, " make a map of more than 2^40 values");
+    }
+  }
+  return extents;
+}
+
+inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent input) {
+  return {n, input.h, input.w, layer.in, layer.out, layer.kernel, layer.stride, layer.padding, layer.groups};
+}
+
+}  // namespace detail
+
+/// Batch norms folded, kernels chosen, weights packed, memory laid out: all at construction. Running allocates nothing.
+template <Backend B>
+class InferencePlan {
+ public:
+  using Scalar = typename B::Scalar;
+
+  /// @param layers a layer table that outlives the plan
+  /// @param state the network's tensors; read only here
+  /// @throws ShapeError when n images of that extent do not fit the network
+  InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, const StateDict& state,
+                typename B::Stream& stream, int n, Extent image)
+      : layers_(layers),
+        n_(n),
+        extents_(detail::checked_extents(layers, n, image)),
+        units_(fuse(layers, Fusion::inference)) {
+    place_values();
+    build(registry, state, stream);
+  }
+
+  /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
+  std::span<const HostScalar<B>> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr) {
+    B::upload(stream, images.values, value(0));
+    for (std::size_t i = 0; i < units_.size(); ++i) {
+      run_unit(stream, units_[i], operators_[i]);
+      if (observer != nullptr) observe(stream, units_[i], *observer);
+    }
+    B::download(stream, value(units_.back().output), std::span(logits_));
+    return logits_;
+  }
+
+  bool fits(const Images& images) const { return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0]; }
+  std::span<const Unit> units() const { return units_; }
+  /// What the backend chose for a unit.
+  std::string_view implementation(std::size_t unit) const {
+    const auto* convolution = std::get_if<Convolution>(&operators_[unit]);
+    return convolution == nullptr ? std::string_view(unit_name(units_[unit])) : convolution->op.implementation();
+  }
+  /// Bytes of activations and scratch, and of packed weights.
+  std::size_t activation_bytes() const { return arena_.size() * sizeof(Scalar); }
+  std::size_t weight_bytes() const { return weights_.size() * sizeof(Scalar); }
+
+ private:
+  struct Convolution {
+    typename B::InferenceConvolution op;
+    std::size_t weights;  // offset in weights_
+  };
+  struct ScaleShift {
+    typename B::ScaleShift op;
+    std::size_t weights;
+  };
+  struct Linear {
+    typename B::Linear op;
+    std::size_t weights;
+  };
+  using Operator = std::variant<Convolution, ScaleShift, typename B::Pointwise, typename B::MaxPool,
+                                typename B::AveragePool, Linear>;
+
+  Scalar* value(int index) { return arena_.data() + offsets_[static_cast<std::size_t>(index)]; }
+
+  /// One interval a value, but a shortcut that is added in place is one with the sum.
+  void place_values() {
+    std::vector<Interval> intervals;
+    std::vector<std::size_t> interval_of(extents_.size(), 0);
+    const auto touch = [&](int index, int step) { intervals[interval_of[static_cast<std::size_t>(index)]].last = step; };
+    const auto size_of = [&](int index) {
+      return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
+    };
+    intervals.push_back({size_of(0), 0, 0});
+    for (int step = 0; step < static_cast<int>(units_.size()); ++step) {
+      const Unit& unit = units_[static_cast<std::size_t>(step)];
+      touch(unit.input, step);
+      if (unit.other >= 0) touch(unit.other, step);
+      const bool in_place = unit.kind == UnitKind::convolution && unit.other >= 0;
+      if (in_place) {
+        interval_of[static_cast<std::size_t>(unit.output)] = interval_of[static_cast<std::size_t>(unit.other)];
+      } else {
+        interval_of[static_cast<std::size_t>(unit.output)] = intervals.size();
+        intervals.push_back({size_of(unit.output), step, step});
+      }
+    }
+    touch(units_.back().output, static_cast<int>(units_.size()));
+    scratch_ = plan_memory(intervals);
+    offsets_.resize(extents_.size());
+    for (std::size_t i = 0; i < offsets_.size(); ++i) offsets_[i] = intervals[interval_of[i]].offset;
+    logits_.resize(size_of(units_.back().output));
+  }
+
+  void build(const typename B::Registry& registry, const StateDict& state, typename B::Stream& stream) {
+    std::size_t weights = 0, scratch = 0;
+    const auto reserve = [&](std::size_t size) { return std::exchange(weights, weights + (size + 15) / 16 * 16); };
+    for (const Unit& unit : units_) {
+      const Layer& layer = row(unit.row);
+      const Extent in = extents_[static_cast<std::size_t>(unit.input)];
+      const MapShape map{n_, in.h, in.w, in.c};
+      switch (unit.kind) {
+        case UnitKind::convolution: {
+          typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in), Epilogue{unit.other >= 0, unit.relu},
+                                              registry, layer.name);
+          scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
+          const std::size_t size = op.packed_size();
+          operators_.push_back(Convolution{std::move(op), reserve(size)});
+          break;
+        }
+        case UnitKind::batch_norm:
+          operators_.push_back(ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(2 * static_cast<std::size_t>(in.c))});
+          break;
+        case UnitKind::pointwise:
+          operators_.push_back(typename B::Pointwise(map, unit.other >= 0, unit.relu));
+          break;
+        case UnitKind::max_pool:
+          operators_.push_back(typename B::MaxPool(
+              PoolShape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding}, layer.name));
+          break;
+        case UnitKind::average_pool:
+          operators_.push_back(typename B::AveragePool(map));
+          break;
+        case UnitKind::linear: {
+          typename B::Linear op(LinearShape{n_, layer.in, layer.out}, layer.name);
+          scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
+          operators_.push_back(Linear{std::move(op), reserve((static_cast<std::size_t>(layer.in) + 1) *
+                                                             static_cast<std::size_t>(layer.out))});
+          break;
+        }
+      }
+    }
+    weights_ = typename B::template Buffer<Scalar>(weights);
+    for (std::size_t i = 0; i < units_.size(); ++i) pack(units_[i], operators_[i], state, stream);
+    arena_ = typename B::template Buffer<Scalar>(scratch_ + scratch);
+  }
+
+  /// Inference turns a batch norm into y = scale x + shift.
+  void fold(const StateDict& state, int norm, std::vector<double>& scale, std::vector<float>& shift) const {
+    const auto weight = state.at(norm, Role::weight), bias = state.at(norm, Role::bias);
+    const auto mean = state.at(norm, Role::running_mean), variance = state.at(norm, Role::running_var);
+    for (std::size_t c = 0; c < scale.size(); ++c) {
+      scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
+      shift[c] = static_cast<float>(bias[c] - mean[c] * scale[c]);
+    }
+  }
+
+  void pack(const Unit& unit, Operator& op, const StateDict& state, typename B::Stream& stream) {
+    const Layer& layer = row(unit.row);
+    const auto channels = static_cast<std::size_t>(layer.out);
+    std::vector<double> scale(channels, 1.0);
+    std::vector<float> shift(channels, 0.0f);
+    if (auto* convolution = std::get_if<Convolution>(&op)) {
+      if (unit.norm >= 0) fold(state, unit.norm, scale, shift);
+      const auto weights = state.at(unit.row, Role::weight);
+      std::vector<float> folded(weights.begin(), weights.end());
+      const std::size_t each = folded.size() / channels;
+      for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<float>(folded[i] * scale[i / each]);
+      convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
+    } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
+      fold(state, unit.row, scale, shift);
+      const std::vector<float> rounded(scale.begin(), scale.end());
+      B::upload(stream, rounded, weights_.data() + norm->weights);
+      B::upload(stream, shift, weights_.data() + norm->weights + channels);
+    } else if (auto* linear = std::get_if<Linear>(&op)) {
+      const auto weights = state.at(unit.row, Role::weight);
+      B::upload(stream, weights, weights_.data() + linear->weights);
+      B::upload(stream, state.at(unit.row, Role::bias), weights_.data() + linear->weights + weights.size());
+    }
+  }
+
+  void run_unit(typename B::Stream& stream, const Unit& unit, Operator& op) {
+    const Scalar* x = value(unit.input);
+    const Scalar* other = unit.other >= 0 ? value(unit.other) : nullptr;
+    Scalar* y = value(unit.output);
+    Scalar* scratch = arena_.data() + scratch_;
+    if (auto* convolution = std::get_if<Convolution>(&op)) {
+      convolution->op.run(stream, x, weights_.data() + convolution->weights, y, scratch);
+    } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
+      const Scalar* scale = weights_.data() + norm->weights;
+      norm->op.run(stream, x, scale, scale + row(unit.row).out, y);
+    } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&op)) {
+      pointwise->forward(stream, x, other, y);
+    } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&op)) {
+      max_pool->forward(stream, x, y, nullptr);
+    } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&op)) {
+      average_pool->forward(stream, x, y);
+    } else {
+      auto& linear = std::get<Linear>(op);
+      const Layer& layer = row(unit.row);
+      const Scalar* weights = weights_.data() + linear.weights;
+      linear.op.forward(stream, x, weights, weights + std::int64_t{layer.in} * layer.out, y, scratch);
+    }
+  }
+
+  void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
+    const Extent extent = extents_[static_cast<std::size_t>(unit.output)];
+    std::vector<double> values(static_cast<std::size_t>(n_ * extent.size()));
+    B::download(stream, value(unit.output), std::span(values));
+    observer(row(unit.output - 1).name, extent, values);
+  }
+
+  const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
+
+  std::span<const Layer> layers_;
+  int n_;
+  std::vector<Extent> extents_;
+  std::vector<Unit> units_;
+  std::vector<Operator> operators_;
+  std::vector<std::size_t> offsets_;  // of each value, in arena_
+  std::size_t scratch_ = 0;           // offset in arena_
+  typename B::template Buffer<Scalar> arena_, weights_;
+  std::vector<HostScalar<B>> logits_;
+};
+
+}  // namespace resnext

@@ -1,0 +1,133 @@
+/// @file
+/// The learned tensors of a training run in backend memory: flat, in the order in which gradients become ready.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/nn/state_dict.hpp>
+
+namespace resnext {
+
+/// Which learned tensors weight decay applies to.
+enum class Decay {
+  all,          ///< everything, as facebookresearch/ResNeXt does
+  weights_only  ///< not BN's scale and shift nor biases (He et al. 2019, "Bag of Tricks")
+};
+
+/// Weights, gradients and velocities as three flat arrays with one layout, cut into buckets for communication, and BN's
+/// running statistics. The layout runs from the last layer to the first, so that buckets fill up during backward.
+template <Backend B>
+class ParameterStore {
+ public:
+  using Scalar = typename B::Scalar;
+
+  /// A run of the flat arrays that is communicated at once, as soon as the backward pass has left `row`.
+  struct Bucket {
+    std::size_t offset = 0;
+    std::size_t size = 0;
+    int row = 0;
+  };
+  /// A run of the flat arrays that is updated with one weight decay.
+  struct Segment {
+    std::size_t offset = 0;
+    std::size_t size = 0;
+    bool decayed = true;
+  };
+
+  /// @param bucket_size scalars after which a bucket is closed
+  ParameterStore(const StateDict& state, typename B::Stream& stream, Decay decay, std::size_t bucket_size)
+      : places_(state.slots().size()) {
+    std::size_t learned = 0, statistics = 0;
+    const auto slots = state.slots();
+    for (int row = static_cast<int>(state.layers().size()) - 1; row >= 0; --row) {
+      for (const Role role : {Role::weight, Role::bias, Role::running_mean, Role::running_var}) {
+        const StateDict::Slot* slot = state.slot_of(row, role);
+        if (slot == nullptr) continue;
+        auto& at = slot->entry.learned() ? learned : statistics;
+        places_[static_cast<std::size_t>(slot - slots.data())] = at;
+        const std::size_t room = (slot->size + 15) / 16 * 16;  // rows of a vector register, zero at the end
+        at += room;
+        if (!slot->entry.learned()) continue;
+        const bool decayed = decay == Decay::all || slot->entry.rank > 1;
+        if (segments_.empty() || segments_.back().decayed != decayed) segments_.push_back({at - room, 0, decayed});
+        segments_.back().size += room;
+        if (buckets_.empty() || buckets_.back().size >= bucket_size) buckets_.push_back({at - room, 0, row});
+        buckets_.back().size += room;
+        buckets_.back().row = row;
+      }
+    }
+    weights_ = Array(learned);
+    gradients_ = Array(learned);
+    velocities_ = Array(learned);
+    statistics_ = Array(statistics);
+    upload(state, weights(), stream);
+    upload_statistics(state, stream);
+  }
+
+  /// Copies the learned tensors of `state` to a flat array of this store: weights(), gradients() or velocities().
+  void upload(const StateDict& state, Scalar* flat, typename B::Stream& stream) const {
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::upload(stream, state[slot], flat + at);
+    });
+  }
+  /// Copies a flat array of this store to the learned tensors of `state`.
+  void download(const Scalar* flat, StateDict& state, typename B::Stream& stream) const {
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::download(stream, flat + at, state[slot]);
+    });
+  }
+  /// Shows a flat array of this store, tensor by tensor: `visit(name, std::span<const double>)`.
+  template <class Visit>
+  void show(const StateDict& state, const Scalar* flat, typename B::Stream& stream, Visit&& visit) const {
+    std::vector<double> values;
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      values.resize(slot.size);
+      B::download(stream, flat + at, std::span(values));
+      visit(slot.entry.name().view(), std::span<const double>(values));
+    });
+  }
+  /// Copies BN's running statistics from or to the host.
+  void upload_statistics(const StateDict& state, typename B::Stream& stream) {
+    for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::upload(stream, state[slot], statistics_.data() + at);
+    });
+  }
+  void download_statistics(StateDict& state, typename B::Stream& stream) const {
+    for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::download(stream, statistics_.data() + at, state[slot]);
+    });
+  }
+
+  /// Where a tensor of a row lies in weights(), gradients() and velocities(), or in statistics().
+  std::size_t place(const StateDict& state, int row, Role role) const {
+    return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.slots().data())];
+  }
+  Scalar* weights() { return weights_.data(); }
+  Scalar* gradients() { return gradients_.data(); }
+  Scalar* velocities() { return velocities_.data(); }
+  Scalar* statistics() { return statistics_.data(); }
+  std::span<const Bucket> buckets() const { return buckets_; }
+  std::span<const Segment> segments() const { return segments_; }
+
+ private:
+  using Array = typename B::template Buffer<Scalar>;
+
+  template <class Visit>
+  void for_each_slot(const StateDict& state, bool learned, Visit&& visit) const {
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+      const StateDict::Slot& slot = state.slots()[i];
+      if (slot.size > 0 && slot.entry.learned() == learned) visit(slot, places_[i]);
+    }
+  }
+
+  std::vector<std::size_t> places_;  // of each slot of the state dict
+  std::vector<Bucket> buckets_;
+  std::vector<Segment> segments_;
+  Array weights_, gradients_, velocities_, statistics_;
+};
+
+}  // namespace resnext

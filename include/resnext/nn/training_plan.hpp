@@ -1,0 +1,331 @@
+/// @file
+/// A network made ready for training steps on batches of one extent on one backend.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/nn/fusion.hpp>
+#include <resnext/nn/inference_plan.hpp>
+#include <resnext/nn/parameter_store.hpp>
+#include <resnext/tensor/images.hpp>
+#include <resnext/tensor/memory_plan.hpp>
+
+namespace resnext {
+
+/// Operators, memory and order of a forward and a backward pass. Running allocates nothing and reads no host scalar.
+template <Backend B>
+class TrainingPlan {
+ public:
+  using Scalar = typename B::Scalar;
+  using Store = ParameterStore<B>;
+
+  /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan.
+  /// @param ghost_batch images that share batch statistics; 0 for the whole batch
+  /// @throws ShapeError when n images of that extent do not fit, or a batch norm would see one value a channel
+  TrainingPlan(const typename B::Registry& registry, const StateDict& state, Store& store, int n, Extent image,
+               double smoothing, int ghost_batch)
+      : layers_(state.layers()),
+        store_(&store),
+        n_(n),
+        groups_(ghost_batch == 0 ? 1 : n / std::max(ghost_batch, 1)),
+        extents_(detail::checked_extents(layers_, n, image)),
+        units_(fuse(layers_, Fusion::training)),
+        loss_(LossShape{n, layers_.back().out, smoothing}) {
+    if (ghost_batch < 0 || (ghost_batch > 0 && n % ghost_batch != 0)) {
+      fail<ShapeError>("a batch of ", n, " images cannot be cut into ghost batches of ", ghost_batch);
+    }
+    build(registry, state);
+    place_forward();
+    place_backward();
+    allocate();
+  }
+
+  bool fits(const Images& images) const { return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0]; }
+
+  /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the mean loss, times the loss scale.
+  /// @param hyper the `Hyper` scalars, in backend memory
+  /// @param metrics the `Metric` sums, in backend memory, added to
+  /// @param ready called with each bucket of gradients as soon as it is complete
+  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const Scalar* hyper,
+           double* metrics, const std::function<void(const typename Store::Bucket&)>& ready,
+           const Observer* observer = nullptr) {
+    B::upload(stream, images.values, value(0));
+    B::upload(stream, labels, labels_.data());
+    for (std::size_t i = 0; i < units_.size(); ++i) {
+      forward(stream, units_[i], steps_[i]);
+      if (observer != nullptr) observe(stream, units_[i], *observer);
+    }
+    const int logits = units_.back().output;
+    loss_.run(stream, value(logits), labels_.data(), hyper, at(loss_gradient_), metrics);
+    std::size_t bucket = 0;
+    for (std::size_t i = units_.size(); i-- > 0;) {
+      backward(stream, units_[i], steps_[i]);
+      while (bucket < store_->buckets().size() && store_->buckets()[bucket].row >= units_[i].row) {
+        ready(store_->buckets()[bucket++]);
+      }
+    }
+  }
+
+  std::span<const Unit> units() const { return units_; }
+  /// What the backend chose for a unit.
+  std::string_view implementation(std::size_t unit) const {
+    const auto* convolution = std::get_if<typename B::Convolution>(&steps_[unit].op);
+    return convolution == nullptr ? unit_name(units_[unit]) : std::string_view(convolution->implementation());
+  }
+  /// Bytes of activations, gradients of activations and scratch.
+  std::size_t activation_bytes() const { return arena_.size() * sizeof(Scalar); }
+
+ private:
+  using Operator = std::variant<typename B::Convolution, typename B::BatchNorm, typename B::Pointwise,
+                                typename B::MaxPool, typename B::AveragePool, typename B::Linear>;
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);
+
+  /// A unit's operator and where its numbers are. Intervals become arena offsets in allocate().
+  struct Step {
+    explicit Step(Operator chosen) : op(std::move(chosen)) {}
+
+    Operator op;
+    std::size_t weight = none, bias = none;    // in the store's flat arrays
+    std::size_t mean = none, variance = none;  // in the store's statistics
+    std::size_t kept = none;                   // interval: packed weights, saved statistics
+    std::size_t kept_indices = 0;              // offset in indices_: max pool
+    std::vector<std::size_t> dy;               // intervals: what readers of the output contributed to its gradient
+    std::size_t dx = none, dother = none;      // intervals
+  };
+
+  int step_count() const { return static_cast<int>(units_.size()); }
+  /// Time runs forward through the units, over the loss, and backward through them again.
+  int backward_time(int step) const { return 2 * step_count() - step; }
+  const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
+  std::size_t size_of(int index) const {
+    return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
+  }
+  Scalar* at(std::size_t interval) {
+    return interval == none ? nullptr : arena_.data() + intervals_[interval].offset;
+  }
+  Scalar* value(int index) { return index < 0 ? nullptr : at(value_[static_cast<std::size_t>(index)]); }
+  std::size_t add_interval(std::size_t size, int first, int last) {
+    intervals_.push_back({size, first, last, 0});
+    return intervals_.size() - 1;
+  }
+
+  void build(const typename B::Registry& registry, const StateDict& state) {
+    std::size_t indices = 0;
+    for (const Unit& unit : units_) {
+      const Layer& layer = row(unit.row);
+      const Extent in = extents_[static_cast<std::size_t>(unit.input)];
+      const MapShape map{n_, in.h, in.w, in.c};
+      const auto place = [&](Role role) { return store_->place(state, unit.row, role); };
+      switch (unit.kind) {
+        case UnitKind::convolution: {
+          Step step(typename B::Convolution(detail::convolution_shape(layer, n_, in), registry, layer.name));
+          const auto& op = std::get<typename B::Convolution>(step.op);
+          step.weight = place(Role::weight);
+          step.kept = op.packed_size();
+          scratch_ = std::max(scratch_, static_cast<std::size_t>(op.scratch_size()));
+          steps_.push_back(std::move(step));
+          break;
+        }
+        case UnitKind::batch_norm: {
+          NormOptions options;
+          options.add = unit.other >= 0;
+          options.relu = unit.relu;
+          options.groups = groups_;
+          Step step(typename B::BatchNorm(map, options, layer.name));
+          const auto& op = std::get<typename B::BatchNorm>(step.op);
+          step.weight = place(Role::weight);
+          step.bias = place(Role::bias);
+          step.mean = place(Role::running_mean);
+          step.variance = place(Role::running_var);
+          step.kept = op.saved_size();
+          scratch_ = std::max(scratch_, static_cast<std::size_t>(op.scratch_size()));
+          steps_.push_back(std::move(step));
+          break;
+        }
+        case UnitKind::pointwise:
+          steps_.push_back(Step(typename B::Pointwise(map, unit.other >= 0, unit.relu)));
+          break;
+        case UnitKind::max_pool: {
+          const PoolShape shape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding};
+          steps_.push_back(Step(typename B::MaxPool(shape, layer.name)));
+          steps_.back().kept_indices = std::exchange(indices, indices + static_cast<std::size_t>(shape.output_size()));
+          break;
+        }
+        case UnitKind::average_pool:
+          steps_.push_back(Step(typename B::AveragePool(map)));
+          break;
+        case UnitKind::linear: {
+          Step step(typename B::Linear(LinearShape{n_, layer.in, layer.out}, layer.name));
+          step.weight = place(Role::weight);
+          step.bias = place(Role::bias);
+          scratch_ = std::max(scratch_, static_cast<std::size_t>(std::get<typename B::Linear>(step.op).scratch_size()));
+          steps_.push_back(std::move(step));
+          break;
+        }
+      }
+    }
+    indices_ = typename B::template Buffer<std::uint8_t>(indices);
+  }
+
+  /// Values live from their unit to their last reader, the backward pass included.
+  void place_forward() {
+    value_.assign(extents_.size(), none);
+    value_[0] = add_interval(size_of(0), 0, 0);
+    const auto touch = [&](int index, int time) {
+      Interval& interval = intervals_[value_[static_cast<std::size_t>(index)]];
+      interval.last = std::max(interval.last, time);
+    };
+    for (int i = 0; i < step_count(); ++i) {
+      const Unit& unit = units_[static_cast<std::size_t>(i)];
+      Step& step = steps_[static_cast<std::size_t>(i)];
+      const int back = backward_time(i);
+      value_[static_cast<std::size_t>(unit.output)] = add_interval(size_of(unit.output), i, i);
+      const bool reads_input_again = unit.kind == UnitKind::convolution || unit.kind == UnitKind::batch_norm ||
+                                     unit.kind == UnitKind::linear;
+      touch(unit.input, reads_input_again ? back : i);
+      if (unit.other >= 0) touch(unit.other, i);
+      if (unit.relu) touch(unit.output, back);
+      if (step.kept != none) step.kept = add_interval(step.kept, i, back);
+    }
+    touch(units_.back().output, step_count());
+  }
+
+  /// Gradients live from the reader that contributes them to the unit that uses them up. A value that is read twice
+  /// gets two contributions; they are added by the unit that uses them.
+  void place_backward() {
+    std::vector<std::vector<std::size_t>> contributions(extents_.size());
+    const auto contribute = [&](int index, std::size_t interval) {
+      contributions[static_cast<std::size_t>(index)].push_back(interval);
+    };
+    const auto fresh = [&](int index, int time) {
+      const std::size_t interval = add_interval(size_of(index), time, time);
+      contribute(index, interval);
+      return interval;
+    };
+    const int last = units_.back().output;
+    loss_gradient_ = add_interval(size_of(last), step_count(), step_count());
+    contribute(last, loss_gradient_);
+    for (int i = step_count() - 1; i >= 0; --i) {
+      const Unit& unit = units_[static_cast<std::size_t>(i)];
+      Step& step = steps_[static_cast<std::size_t>(i)];
+      const int time = backward_time(i);
+      step.dy = contributions[static_cast<std::size_t>(unit.output)];
+      for (const std::size_t interval : step.dy) intervals_[interval].last = time;
+      switch (unit.kind) {
+        case UnitKind::batch_norm:
+          if (unit.other >= 0) {  // the shortcut's gradient takes the place of dy
+            step.dother = step.dy[0];
+            contribute(unit.other, step.dother);
+            step.dx = fresh(unit.input, time);
+          } else {
+            step.dx = step.dy[0];
+            contribute(unit.input, step.dx);
+          }
+          break;
+        case UnitKind::pointwise:
+          if (unit.other >= 0) step.dother = fresh(unit.other, time);
+          step.dx = step.dy[0];
+          contribute(unit.input, step.dx);
+          break;
+        default:
+          if (unit.input != 0) step.dx = fresh(unit.input, time);
+          break;
+      }
+    }
+  }
+
+  void allocate() {
+    const std::size_t size = plan_memory(intervals_);
+    scratch_offset_ = size;
+    arena_ = typename B::template Buffer<Scalar>(size + scratch_);
+    labels_ = typename B::template Buffer<std::int32_t>(static_cast<std::size_t>(n_));
+  }
+
+  void forward(typename B::Stream& stream, const Unit& unit, Step& step) {
+    const Scalar* x = value(unit.input);
+    const Scalar* other = value(unit.other);
+    Scalar* y = value(unit.output);
+    const Scalar* weights = store_->weights();
+    if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
+      convolution->forward(stream, x, weights + step.weight, y, at(step.kept), scratch());
+    } else if (auto* norm = std::get_if<typename B::BatchNorm>(&step.op)) {
+      Scalar* statistics = store_->statistics();
+      norm->forward(stream, x, other, weights + step.weight, weights + step.bias, statistics + step.mean,
+                    statistics + step.variance, y, at(step.kept), scratch());
+    } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
+      pointwise->forward(stream, x, other, y);
+    } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
+      max_pool->forward(stream, x, y, indices_.data() + step.kept_indices);
+    } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
+      average_pool->forward(stream, x, y);
+    } else {
+      std::get<typename B::Linear>(step.op).forward(stream, x, weights + step.weight, weights + step.bias, y, scratch());
+    }
+  }
+
+  void backward(typename B::Stream& stream, const Unit& unit, Step& step) {
+    auto* norm = std::get_if<typename B::BatchNorm>(&step.op);
+    // A batch norm adds a second contribution on the way; all others are added beforehand.
+    const std::size_t taken = norm != nullptr ? 2 : 1;
+    Scalar* dy = at(step.dy[0]);
+    for (std::size_t i = taken; i < step.dy.size(); ++i) {
+      B::accumulate(stream, at(step.dy[i]), dy, static_cast<std::int64_t>(size_of(unit.output)));
+    }
+    const Scalar* dy2 = taken == 2 && step.dy.size() > 1 ? at(step.dy[1]) : nullptr;
+    const Scalar* x = value(unit.input);
+    const Scalar* y = value(unit.output);
+    const Scalar* weights = store_->weights();
+    Scalar* gradients = store_->gradients();
+    Scalar* dx = at(step.dx);
+    if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
+      convolution->backward_weights(stream, x, dy, gradients + step.weight, scratch());
+      if (dx != nullptr) convolution->backward_data(stream, dy, weights + step.weight, dx, at(step.kept), scratch());
+    } else if (norm != nullptr) {
+      norm->backward(stream, x, y, dy, dy2, weights + step.weight, weights + step.bias, at(step.kept), dx,
+                     at(step.dother), gradients + step.weight, gradients + step.bias, scratch());
+    } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
+      if (step.dother != none) pointwise->backward(stream, y, dy, at(step.dother));
+      pointwise->backward(stream, y, dy, dx);
+    } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
+      max_pool->backward(stream, dy, indices_.data() + step.kept_indices, dx);
+    } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
+      average_pool->backward(stream, dy, dx);
+    } else {
+      std::get<typename B::Linear>(step.op).backward(stream, x, weights + step.weight, dy, dx, gradients + step.weight,
+                                                     gradients + step.bias, scratch());
+    }
+  }
+
+  void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
+    std::vector<double> values(size_of(unit.output));
+    B::download(stream, value(unit.output), std::span(values));
+    observer(row(unit.output - 1).name, extents_[static_cast<std::size_t>(unit.output)], values);
+  }
+
+  Scalar* scratch() { return arena_.data() + scratch_offset_; }
+
+  std::span<const Layer> layers_;
+  Store* store_;
+  int n_;
+  int groups_;  // ghost batches in a batch
+  std::vector<Extent> extents_;
+  std::vector<Unit> units_;
+  typename B::CrossEntropy loss_;
+  std::vector<Step> steps_;
+  std::vector<Interval> intervals_;
+  std::vector<std::size_t> value_;  // interval of each value
+  std::size_t loss_gradient_ = 0;
+  std::size_t scratch_ = 0, scratch_offset_ = 0;
+  typename B::template Buffer<Scalar> arena_;
+  typename B::template Buffer<std::uint8_t> indices_;
+  typename B::template Buffer<std::int32_t> labels_;
+};
+
+}  // namespace resnext

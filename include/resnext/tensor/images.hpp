@@ -1,0 +1,35 @@
+/// @file
+/// A view of a batch of images or maps in host memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <resnext/error.hpp>
+
+namespace resnext {
+
+/// A batch `[n, h, w, c]` of floats, dense, owned by somebody else.
+struct Images {
+  std::span<const float> values;
+  int n = 0, h = 0, w = 0, c = 0;
+
+  Images() = default;
+  /// @throws ShapeError when an extent is below 1 or `values` has not n * h * w * c elements.
+  Images(std::span<const float> all, int count, int height, int width, int channels)
+      : values(all), n(count), h(height), w(width), c(channels) {
+    if (n < 1 || h < 1 || w < 1 || c < 1) {
+      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "]: every extent must be at least 1");
+    }
+    const auto expected = static_cast<std::size_t>(n) * static_cast<std::size_t>(h) * static_cast<std::size_t>(w) *
+                          static_cast<std::size_t>(c);
+    if (values.size() != expected) {
+      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", expected,
+                       " values, but ", values.size(), " were given");
+    }
+  }
+};
+
+}  // namespace resnext

@@ -1,0 +1,49 @@
+/// @file
+/// Places tensors in one arena so that those that live at different times share memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <span>
+#include <vector>
+
+namespace resnext {
+
+/// A tensor of `size` elements that is needed from step `first` to step `last`, both included.
+struct Interval {
+  std::size_t size = 0;
+  int first = 0;
+  int last = 0;
+  std::size_t offset = 0;  ///< set by plan_memory()
+};
+
+/// Gives every interval an offset, a multiple of `alignment` elements; overlapping lifetimes get disjoint memory.
+/// Returns the size of the arena. Largest first, each at the lowest offset that is free (Pisarchyk and Lee 2020).
+inline std::size_t plan_memory(std::span<Interval> intervals, std::size_t alignment = 16) {
+  std::vector<std::size_t> order(intervals.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return intervals[a].size > intervals[b].size; });
+  const auto rounded = [&](std::size_t size) { return (size + alignment - 1) / alignment * alignment; };
+  std::vector<const Interval*> placed;  // by offset
+  std::size_t total = 0;
+  for (const std::size_t index : order) {
+    Interval& interval = intervals[index];
+    std::size_t offset = 0;
+    for (const Interval* other : placed) {
+      const bool together = interval.first <= other->last && other->first <= interval.last;
+      if (!together) continue;
+      if (offset + interval.size <= other->offset) break;
+      offset = std::max(offset, other->offset + rounded(other->size));
+    }
+    interval.offset = offset;
+    total = std::max(total, offset + rounded(interval.size));
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), &interval,
+                                   [](const Interval* a, const Interval* b) { return a->offset < b->offset; }),
+                  &interval);
+  }
+  return total;
+}
+
+}  // namespace resnext
