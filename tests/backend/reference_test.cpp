@@ -4,21 +4,55 @@
 #include <resnext/reference.hpp>
 
 #include "backend/compare.hpp"
+#include "backend/laws.hpp"
+
+using namespace resnext;
 
 TEST_CASE("gradients of Reference<double> are the slopes of its forward passes") {
-  using B = resnext::Reference<double>;
   const auto check = [](auto make) {
-    const auto report = check_gradients(make.template operator()<B>(), 16);
+    const auto report = check_gradients(make.template operator()<Reference<double>>(), 16);
     CHECK_MESSAGE(report.error < 1e-7, report.worst);
   };
   for (const auto& shape : operators::convolutions) {
     CAPTURE(operators::text(shape));
     if (shape.output_size() > 20'000) continue;  // quick: the large ones take the same loops
-    check([&]<class Backend>() { return operators::convolution<Backend>(shape); });
+    check([&]<class B>() { return operators::convolution<B>(shape); });
   }
   operators::for_each_small_operator(check);
 }
 
 TEST_CASE("Reference<float> agrees with Reference<double>") {
-  operators::compare_all<resnext::Reference<float>>();
+  operators::compare_all<Reference<float>>();
+}
+
+TEST_CASE("laws of Reference<double>") {
+  laws::check_all<Reference<double>>();
+}
+
+TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
+  using B = Reference<double>;
+  HostStream stream;
+  const double hyper[] = {0.5, 1, 0.25}, gradient[] = {8};  // rate, loss scale (unused), gradient scale
+  for (const auto& [nesterov, first, second] :
+       {std::tuple{false, 2.95, 1.388125}, std::tuple{true, 2.425, 0.61703125}}) {
+    double weight[] = {4}, velocity[] = {0};
+    const SgdOptions options{.momentum = 0.5, .weight_decay = 0.025, .nesterov = nesterov};
+    // step 1: g = 8 / 4 + 0.025 * 4 = 2.1, v = 2.1, w = 4 - 0.5 * (nesterov ? 2.1 + 1.05 : 2.1)
+    B::sgd(stream, options, hyper, 1, weight, gradient, velocity);
+    CHECK(velocity[0] == doctest::Approx(2.1).epsilon(1e-15));
+    CHECK(weight[0] == doctest::Approx(first).epsilon(1e-15));
+    B::sgd(stream, options, hyper, 1, weight, gradient, velocity);
+    CHECK(weight[0] == doctest::Approx(second).epsilon(1e-15));
+  }
+}
+
+TEST_CASE("a label outside of the classes is refused") {
+  using B = Reference<double>;
+  HostStream stream;
+  const double logits[] = {1, 2, 3, 4}, hyper[] = {0, 1, 0};
+  double dlogits[4], metrics[3] = {};
+  const std::int32_t labels[] = {0, 2};
+  B::CrossEntropy loss({2, 2});
+  CHECK_THROWS_WITH_AS(loss.run(stream, logits, labels, hyper, dlogits, metrics),
+                       "label 1 of the batch: expected 0 to 1, found 2", ShapeError);
 }

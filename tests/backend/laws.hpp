@@ -1,0 +1,340 @@
+// Laws that hold between operators, whatever the numbers are.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "backend/operators.hpp"
+
+namespace laws {
+
+using namespace resnext;
+using operators::count;
+using operators::weights;
+
+template <class B>
+using Tensor = std::vector<typename B::Scalar>;
+
+template <class B>
+Tensor<B> random(std::int64_t size, const char* name, float reach = 1) {
+  const auto values = weights(count(size), name, reach);
+  return {values.begin(), values.end()};
+}
+
+/// Largest difference over the rms of `expected`.
+template <class T>
+double difference(const std::vector<T>& expected, const std::vector<T>& found) {
+  REQUIRE(expected.size() == found.size());
+  double worst = 0, square = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    worst = std::max(worst, std::abs(double(expected[i]) - double(found[i])));
+    square += double(expected[i]) * double(expected[i]);
+  }
+  return worst / std::sqrt(square / double(expected.size()));
+}
+
+template <class B>
+inline constexpr double close = sizeof(typename B::Scalar) == 8 ? 1e-13 : 1e-5;
+
+/// A convolution with all it computes.
+template <class B>
+struct Convolved {
+  Tensor<B> y, dx, dw;
+
+  Convolved(const ConvolutionShape& s, const Tensor<B>& x, const Tensor<B>& w, const Tensor<B>& dy)
+      : y(count(s.output_size())), dx(count(s.input_size())), dw(count(s.weight_size())) {
+    typename B::Stream stream;
+    typename B::Convolution op(s, B::template training_registry<operators::Widths>(), "conv");
+    Tensor<B> packed(op.packed_size()), scratch(op.scratch_size());
+    op.forward(stream, x.data(), w.data(), y.data(), packed.data(), scratch.data());
+    op.backward_data(stream, dy.data(), w.data(), dx.data(), packed.data(), scratch.data());
+    op.backward_weights(stream, x.data(), dy.data(), dw.data(), scratch.data());
+  }
+};
+
+/// Channels [first, first + some) of a map of `all` channels.
+template <class T>
+std::vector<T> channels(const std::vector<T>& map, int all, int first, int some) {
+  std::vector<T> result;
+  for (std::size_t row = 0; row < map.size() / count(all); ++row) {
+    const auto from = map.begin() + std::ptrdiff_t(row * count(all)) + first;
+    result.insert(result.end(), from, from + some);
+  }
+  return result;
+}
+
+/// Fig. 3, forms b and c: a grouped convolution is C dense ones side by side, and a dense one whose weights between
+/// different paths are zero.
+template <class B>
+void grouped_convolution_is_many_dense_ones() {
+  for (const auto& [C, d, stride] : {std::array{4, 8, 1}, std::array{3, 5, 2}, std::array{8, 4, 2}}) {
+    const ConvolutionShape grouped = operators::grouped(C, d, 7, stride);
+    const ConvolutionShape path{2, 7, 7, d, d, 3, stride, 1, 1};
+    ConvolutionShape dense = grouped;
+    dense.groups = 1;
+    const auto x = random<B>(grouped.input_size(), "x"), w = random<B>(grouped.weight_size(), "w", 0.3f);
+    const auto dy = random<B>(grouped.output_size(), "dy");
+    const Convolved<B> together(grouped, x, w, dy);
+
+    const std::size_t window = count(d * 9), part = count(path.weight_size());
+    Tensor<B> sparse(count(dense.weight_size()));
+    for (std::size_t out = 0; out < count(C * d); ++out) {
+      std::copy_n(w.data() + out * window, window, sparse.data() + (out * count(C) + out / count(d)) * window);
+    }
+    const Convolved<B> whole(dense, x, sparse, dy);
+    CHECK(difference(whole.y, together.y) < close<B>);
+    CHECK(difference(whole.dx, together.dx) < close<B>);
+
+    for (int g = 0; g < C; ++g) {
+      const Tensor<B> w_path(w.data() + count(g) * part, w.data() + count(g + 1) * part);
+      const Tensor<B> dw_path(together.dw.data() + count(g) * part, together.dw.data() + count(g + 1) * part);
+      const Convolved<B> alone(path, channels(x, C * d, g * d, d), w_path, channels(dy, C * d, g * d, d));
+      CHECK(difference(alone.y, channels(together.y, C * d, g * d, d)) < close<B>);
+      CHECK(difference(alone.dx, channels(together.dx, C * d, g * d, d)) < close<B>);
+      CHECK(difference(alone.dw, dw_path) < close<B>);
+    }
+  }
+}
+
+/// A convolution followed by a batch norm of fixed statistics is one convolution with other weights and a bias.
+template <class B>
+void folded_batch_norm_is_batch_norm() {
+  for (const ConvolutionShape& s : {operators::grouped(4, 8, 7), operators::pointwise(24, 40, 7, 2)}) {
+    const auto x = random<B>(s.input_size(), "x"), dy = random<B>(s.output_size(), "dy");
+    const auto w = weights(count(s.weight_size()), "w", 0.25f);
+    const auto scale = random<B>(s.out, "scale", 2), shift = random<B>(s.out, "shift");
+    auto expected = Convolved<B>(s, x, Tensor<B>(w.begin(), w.end()), dy).y;
+    typename B::Stream stream;
+    typename B::ScaleShift norm({s.n, s.out_h(), s.out_w(), s.out}, true);
+    norm.run(stream, expected.data(), scale.data(), shift.data(), expected.data());
+
+    auto folded = w;
+    std::vector<float> bias(shift.begin(), shift.end());
+    for (std::size_t i = 0; i < w.size(); ++i) folded[i] *= static_cast<float>(scale[i / (w.size() / count(s.out))]);
+    typename B::InferenceConvolution op(s, {false, true}, B::template inference_registry<operators::Widths>(), "conv");
+    Tensor<B> packed(op.packed_size()), scratch(op.scratch_size()), y(expected.size());
+    op.pack(stream, folded.data(), bias.data(), packed.data());
+    op.run(stream, x.data(), packed.data(), y.data(), scratch.data());
+    CHECK(difference(expected, y) < 1e-5);  // folded weights are floats
+  }
+}
+
+/// Ghost batches are separate batches, in all but their common sums.
+template <class B>
+void ghost_batches_are_batches() {
+  const int c = 21, parts = 3;
+  const MapShape part{2, 5, 4, c}, whole{2 * parts, 5, 4, c};
+  const std::size_t size = count(part.size()), width = count(c);
+  const auto x = random<B>(whole.size(), "x"), dy = random<B>(whole.size(), "dy");
+  const auto gamma = random<B>(c, "gamma"), beta = random<B>(c, "beta");
+  typename B::Stream stream;
+  const auto run = [&](typename B::BatchNorm norm, std::size_t from, std::size_t some) {
+    struct {
+      Tensor<B> mean, variance, y, dx, dgamma, dbeta;
+    } r{random<B>(c, "mean"), random<B>(c, "variance"), Tensor<B>(some),
+        Tensor<B>(some),      Tensor<B>(width),         Tensor<B>(width)};
+    Tensor<B> saved(norm.saved_size()), scratch(norm.scratch_size());
+    norm.forward(stream, x.data() + from, nullptr, gamma.data(), beta.data(), r.mean.data(), r.variance.data(),
+                 r.y.data(), saved.data(), scratch.data());
+    norm.backward(stream, x.data() + from, r.y.data(), dy.data() + from, nullptr, gamma.data(), beta.data(),
+                  saved.data(), r.dx.data(), nullptr, r.dgamma.data(), r.dbeta.data(), scratch.data());
+    return r;
+  };
+  const auto ghost = run(typename B::BatchNorm(whole, {.relu = true, .groups = parts}, "bn"), 0, parts * size);
+  Tensor<B> y, dx, mean(width), variance(width), dgamma(width), dbeta(width);
+  for (std::size_t g = 0; g < parts; ++g) {
+    const auto alone = run(typename B::BatchNorm(part, {.relu = true}, "bn"), g * size, size);
+    y.insert(y.end(), alone.y.begin(), alone.y.end());
+    dx.insert(dx.end(), alone.dx.begin(), alone.dx.end());
+    for (std::size_t i = 0; i < width; ++i) {
+      mean[i] += alone.mean[i] / parts;
+      variance[i] += alone.variance[i] / parts;
+      dgamma[i] += alone.dgamma[i];
+      dbeta[i] += alone.dbeta[i];
+    }
+  }
+  CHECK(difference(y, ghost.y) < close<B>);
+  CHECK(difference(dx, ghost.dx) < close<B>);
+  CHECK(difference(mean, ghost.mean) < close<B>);
+  CHECK(difference(variance, ghost.variance) < close<B>);
+  CHECK(difference(dgamma, ghost.dgamma) < close<B>);
+  CHECK(difference(dbeta, ghost.dbeta) < close<B>);
+}
+
+/// A normalised channel has mean 0 and variance 1; a constant added to the input changes neither it nor, at the mean,
+/// its gradient: the gradient of the input sums to zero.
+template <class B>
+void batch_norm_normalises() {
+  const MapShape s{3, 7, 5, 11};
+  const std::size_t width = 11;
+  auto x = random<B>(s.size(), "x");
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = x[i] * 3 + 100;  // one-pass variances lose half their digits here
+  const auto dy = random<B>(s.size(), "dy");
+  Tensor<B> one(width, 1), zero(width), mean(width), variance(width), y(x.size()), dx(x.size());
+  typename B::Stream stream;
+  typename B::BatchNorm norm(s, {.epsilon = 0, .momentum = 1}, "bn");
+  Tensor<B> saved(norm.saved_size()), scratch(norm.scratch_size()), dgamma(width), dbeta(width);
+  norm.forward(stream, x.data(), nullptr, one.data(), zero.data(), mean.data(), variance.data(), y.data(), saved.data(),
+               scratch.data());
+  norm.backward(stream, x.data(), y.data(), dy.data(), nullptr, one.data(), zero.data(), saved.data(), dx.data(),
+                nullptr, dgamma.data(), dbeta.data(), scratch.data());
+  const double n = double(x.size()) / double(width), tolerance = sizeof(x[0]) == 8 ? 1e-12 : 2e-5;
+  for (std::size_t c = 0; c < width; ++c) {
+    double sum = 0, square = 0, x_sum = 0, x_square = 0, gradient = 0;
+    for (std::size_t i = c; i < x.size(); i += width) {
+      sum += y[i];
+      square += double(y[i]) * y[i];
+      x_sum += x[i];
+      gradient += dx[i];
+    }
+    for (std::size_t i = c; i < x.size(); i += width) x_square += (x[i] - x_sum / n) * (x[i] - x_sum / n);
+    CHECK(std::abs(sum / n) < tolerance);
+    CHECK(std::abs(square / n - 1) < tolerance);
+    CHECK(std::abs(gradient) < n * tolerance);
+    CHECK(std::abs(mean[c] / (x_sum / n) - 1) < tolerance);
+    CHECK(std::abs(variance[c] / (x_square / (n - 1)) - 1) < tolerance);  // unbiased
+  }
+}
+
+/// Adding a constant to a map adds it to its maxima, and its border is below every number.
+template <class B>
+void max_pool_shifts() {
+  const PoolShape s{2, 9, 8, 13};
+  auto x = random<B>(s.input_size(), "x");
+  typename B::Stream stream;
+  typename B::MaxPool pool(s, "maxpool");
+  Tensor<B> y(count(s.output_size())), shifted(y.size()), dy(y.size(), 1), dx(x.size());
+  std::vector<std::uint8_t> indices(y.size());
+  pool.forward(stream, x.data(), y.data(), indices.data());
+  for (auto& value : x) value -= 1024;
+  pool.forward(stream, x.data(), shifted.data(), nullptr);
+  for (auto& value : shifted) value += 1024;
+  CHECK(difference(y, shifted) < 1e-3);  // float: 1024 takes ten bits
+  CHECK(*std::max_element(shifted.begin(), shifted.end()) <= 1);
+  pool.backward(stream, dy.data(), indices.data(), dx.data());
+  CHECK(std::accumulate(dx.begin(), dx.end(), 0.0) == double(dy.size()));
+
+  std::fill(x.begin(), x.end(), typename B::Scalar(2));  // a tie: the first of the window takes all
+  pool.forward(stream, x.data(), y.data(), indices.data());
+  pool.backward(stream, dy.data(), indices.data(), dx.data());
+  for (const auto& [row, column, expected] :
+       {std::array{0, 0, 1}, {0, 1, 1}, {0, 2, 0}, {1, 1, 1}, {2, 2, 0}, {7, 7, 0}}) {
+    CHECK(dx[count((row * s.w + column) * s.c)] == expected);
+  }
+}
+
+/// Softmax less target: every row of the gradient sums to zero; equal logits cost log(classes).
+template <class B>
+void loss_gradients_balance() {
+  const LossShape s{4, 50, 0.1};
+  auto logits = random<B>(s.n * s.classes, "logits", 5);
+  const std::vector<std::int32_t> labels = {0, 49, 7, 7};
+  const std::array<typename B::Scalar, 3> hyper = {0, 128, 0};
+  std::array<double, 3> metrics = {};
+  Tensor<B> dlogits(logits.size());
+  typename B::Stream stream;
+  typename B::CrossEntropy loss(s);
+  loss.run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(), metrics.data());
+  for (std::size_t row = 0; row < 4; ++row) {
+    const auto* values = dlogits.data() + row * 50;
+    CHECK(std::abs(std::accumulate(values, values + 50, 0.0)) < 1e-5 * 128);
+    CHECK(values[labels[row]] < 0);
+  }
+  CHECK(metrics[int(Metric::images)] == 4);
+
+  std::fill(logits.begin(), logits.end(), typename B::Scalar(300));  // exp(300) is no float
+  metrics = {};
+  loss.run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(), metrics.data());
+  CHECK(std::abs(metrics[int(Metric::loss)] / 4 - std::log(50.0)) < 1e-6);
+  CHECK(metrics[int(Metric::correct)] == 1);  // the first of equal logits is the answer
+}
+
+/// What is not a number stays visible.
+template <class B>
+void nan_is_not_hidden() {
+  using Scalar = typename B::Scalar;
+  const Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+  typename B::Stream stream;
+  Tensor<B> x(64, 1), y(64);
+  x[37] = nan;
+  typename B::Pointwise({1, 1, 4, 16}, false, true).forward(stream, x.data(), nullptr, y.data());
+  CHECK(std::isnan(y[37]));
+  CHECK(y[36] == 1);
+  Tensor<B> pooled(16);
+  typename B::MaxPool({1, 1, 4, 16, 3, 4, 1}, "maxpool").forward(stream, x.data(), pooled.data(), nullptr);
+  CHECK(pooled[0] == 1);
+  x[5] = nan;
+  typename B::MaxPool({1, 1, 4, 16, 3, 4, 1}, "maxpool").forward(stream, x.data(), pooled.data(), nullptr);
+  CHECK(std::isnan(pooled[5]));
+}
+
+template <class B>
+bool refuses(auto make, const char* words) {
+  try {
+    make();
+  } catch (const ShapeError& error) {
+    const std::string said = error.what();
+    if (said.find(words) == std::string::npos) MESSAGE(said);
+    return said.find(words) != std::string::npos;
+  }
+  return false;
+}
+
+/// Impossible shapes are refused when the operator is built, with its name, what was expected and what was found.
+template <class B>
+void impossible_shapes_are_refused() {
+  const auto convolution = [](ConvolutionShape s) {
+    return [s] { typename B::Convolution(s, B::template training_registry<operators::Widths>(), "layer3.2.conv2"); };
+  };
+  const auto norm = [](MapShape s, NormOptions o) { return [s, o] { typename B::BatchNorm(s, o, "bn1"); }; };
+  CHECK(refuses<B>(convolution({1, 7, 7, 33, 64, 3, 1, 1, 32}),
+                   "layer3.2.conv2: expected in and out to be multiples of 32 groups, found in 33 and out 64"));
+  CHECK(refuses<B>(convolution({1, 0, 7, 32, 32, 3, 1, 1, 1}), "layer3.2.conv2: expected h to be at least 1, found 0"));
+  CHECK(refuses<B>(convolution({1, 4, 4, 3, 8, 7, 2, 1, 1}), "expected a map of at least 5 x 5, found 4 x 4"));
+  CHECK(refuses<B>(norm({1, 1, 1, 8}, {}), "bn1: expected more than 1 value per channel when training"));
+  CHECK(refuses<B>(norm({4, 1, 1, 8}, {.groups = 4}), "expected more than 1 value per channel when training"));
+  CHECK(refuses<B>(norm({4, 2, 2, 8}, {.groups = 3}),
+                   "bn1: expected the number of ghost batches to divide a batch of 4"));
+  CHECK(refuses<B>(
+      [] {
+        typename B::MaxPool({1, 8, 8, 4, 3, 2, 3}, "maxpool");
+      },
+      "maxpool: expected a padding of 0 to 2"));
+  CHECK(refuses<B>([] { typename B::Linear({1, 0, 4}, "fc"); }, "fc: expected in to be at least 1, found 0"));
+}
+
+/// All of them.
+template <class B>
+void check_all() {
+  SUBCASE("a grouped convolution is many dense ones") {
+    grouped_convolution_is_many_dense_ones<B>();
+  }
+  SUBCASE("a folded batch norm is a batch norm") {
+    folded_batch_norm_is_batch_norm<B>();
+  }
+  SUBCASE("ghost batches are batches") {
+    ghost_batches_are_batches<B>();
+  }
+  SUBCASE("batch norm normalises") {
+    batch_norm_normalises<B>();
+  }
+  SUBCASE("max pool shifts") {
+    max_pool_shifts<B>();
+  }
+  SUBCASE("loss gradients balance") {
+    loss_gradients_balance<B>();
+  }
+  SUBCASE("NaN is not hidden") {
+    nan_is_not_hidden<B>();
+  }
+  SUBCASE("impossible shapes are refused") {
+    impossible_shapes_are_refused<B>();
+  }
+}
+
+}  // namespace laws
