@@ -74,7 +74,7 @@ class StateDict {
   }
 
   /// Training steps that the running statistics have seen: torchvision's `num_batches_tracked`, one for all layers.
-  std::int64_t batches_tracked() const { return batches_tracked_; }
+  const std::int64_t& batches_tracked() const { return batches_tracked_; }
   void set_batches_tracked(std::int64_t batches) { batches_tracked_ = batches; }
 
  private:

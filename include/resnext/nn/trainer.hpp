@@ -116,7 +116,7 @@ class Trainer {
   Parameters<Net> gradients() { return copy(store_.gradients()); }
   /// Momentum buffers by name: with parameters(), all that a run's state consists of on this rank.
   Parameters<Net> velocities() { return copy(store_.velocities()); }
-  /// Shows gradients or weights of the last step in the backend's precision: `visit(name, std::span<const double>)`.
+  /// Shows the gradients or weights as they are now, in the backend's precision: `visit(name, std::span<const double>)`.
   template <class Visit>
   void show_gradients(Visit&& visit) {
     stream_.join();

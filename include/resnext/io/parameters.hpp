@@ -1,0 +1,139 @@
+/// @file
+/// Parameters from and to safetensors files with torchvision's names.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <resnext/error.hpp>
+#include <resnext/io/safetensors.hpp>
+#include <resnext/nn/parameters.hpp>
+
+namespace resnext {
+
+/// Tensors under this prefix are the optimiser's; whoever reads weights passes over them.
+inline constexpr std::string_view optimizer_prefix = "optimizer.";
+
+namespace detail {
+
+/// What does not fit between a file and a network, the first few of each kind.
+class Mismatch {
+ public:
+  void add(const std::string& kind, const std::string& what) {
+    auto& [count, text] = kinds_[kind];
+    if (++count <= most_named) text += (count > 1 ? ", " : " ") + what;
+  }
+  /// @throws FileError if anything was added.
+  void check(const std::filesystem::path& path) const {
+    if (kinds_.empty()) return;
+    std::string text = path.string() + " does not hold the parameters of this network";
+    for (const auto& [kind, found] : kinds_) {
+      text += "\n  " + kind + ":" + found.text;
+      if (found.count > most_named) text += " and " + std::to_string(found.count - most_named) + " more";
+    }
+    throw FileError(text);
+  }
+
+ private:
+  static constexpr int most_named = 5;
+  struct Found {
+    int count = 0;
+    std::string text;
+  };
+  std::map<std::string, Found> kinds_;
+};
+
+inline std::vector<std::int64_t> shape_of(const Entry& entry) {
+  return {entry.shape.begin(), entry.shape.begin() + entry.rank};
+}
+
+}  // namespace detail
+
+/// Fills `state` from the tensors `prefix` + name of a file (F32, F16, BF16 or F64). `num_batches_tracked` may be absent.
+/// @param learned_only leaves BN's statistics alone, as a file of gradients or velocities has none
+/// @throws FileError which lists what is missing, unexpected, or of another shape or type; `state` is then unchanged
+inline void read_tensors(const Safetensors& file, StateDict& state, std::string_view prefix = {},
+                         bool learned_only = false) {
+  detail::Mismatch mismatch;
+  std::set<std::string, std::less<>> expected;
+  for (const StateDict::Slot& slot : state.slots()) {
+    if (learned_only && !slot.entry.learned()) continue;
+    const std::string name = std::string(prefix).append(slot.entry.name().view());
+    expected.insert(name);
+    const Safetensors::Entry* found = file.find(name);
+    const auto shape = detail::shape_of(slot.entry);
+    const bool counter = slot.entry.role == Role::num_batches_tracked;
+    if (found == nullptr) {
+      if (!counter) mismatch.add("missing", name);
+    } else if (found->shape != shape) {
+      mismatch.add("of another shape", name + ": expected " + detail::shape_text(shape) + ", found " +
+                                           detail::shape_text(found->shape));
+    } else if (const bool real = found->dtype == Dtype::F32 || found->dtype == Dtype::F16 ||
+                                 found->dtype == Dtype::BF16 || found->dtype == Dtype::F64;
+               counter ? found->dtype != Dtype::I64 : !real) {
+      mismatch.add("of another type", name + ": expected " + (counter ? "I64" : "F32, F16, BF16 or F64") + ", found " +
+                                          std::string(name_of(found->dtype)));
+    }
+  }
+  for (const Safetensors::Entry& entry : file.entries()) {
+    const bool ours = prefix.empty() ? !entry.name.starts_with(optimizer_prefix) : entry.name.starts_with(prefix);
+    if (ours && !expected.contains(entry.name)) mismatch.add("unexpected", entry.name);
+  }
+  mismatch.check(file.path());
+
+  std::int64_t most_batches = 0;
+  for (const StateDict::Slot& slot : state.slots()) {
+    const Safetensors::Entry* found = file.find(std::string(prefix).append(slot.entry.name().view()));
+    if (found == nullptr || (learned_only && !slot.entry.learned())) continue;
+    if (slot.entry.role == Role::num_batches_tracked) {
+      std::int64_t batches = 0;
+      file.read(*found, std::span(&batches, 1));
+      most_batches = std::max(most_batches, batches);
+    } else {
+      file.read(*found, state[slot]);
+    }
+  }
+  if (!learned_only) state.set_batches_tracked(most_batches);
+}
+
+/// The tensors of `state` as views for write_safetensors(), named `prefix` + name; `state` must outlive them.
+inline std::vector<TensorView> tensor_views(const StateDict& state, std::string_view prefix = {},
+                                            bool learned_only = false) {
+  std::vector<TensorView> views;
+  for (const StateDict::Slot& slot : state.slots()) {
+    if (learned_only && !slot.entry.learned()) continue;
+    const std::string name = std::string(prefix).append(slot.entry.name().view());
+    if (slot.entry.role == Role::num_batches_tracked) {
+      views.emplace_back(name, detail::shape_of(slot.entry), std::span(&state.batches_tracked(), 1));
+    } else {
+      views.emplace_back(name, detail::shape_of(slot.entry), state[slot]);
+    }
+  }
+  return views;
+}
+
+/// Reads the parameters of `Net` from a safetensors file, for instance of torchvision's or timm's weights.
+/// @throws FileError when the file is not well-formed, or lists what does not fit the network
+template <class Net>
+Parameters<Net> load_safetensors(const std::filesystem::path& path) {
+  const Safetensors file(path);
+  Parameters<Net> parameters;
+  read_tensors(file, parameters);
+  return parameters;
+}
+
+/// Writes parameters in fp32 under torchvision's names, completely or not at all.
+/// @throws FileError when the file cannot be written
+inline void save_safetensors(const std::filesystem::path& path, const StateDict& state,
+                             const std::map<std::string, std::string>& metadata = {{"format", "pt"}}) {
+  write_safetensors(path, tensor_views(state), metadata);
+}
+
+}  // namespace resnext
