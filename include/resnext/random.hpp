@@ -32,7 +32,9 @@ class Random {
   constexpr explicit Random(std::uint64_t key) : key_(key) {}
 
   /// A child stream, for instance one an epoch or one an image.
-  constexpr Random operator[](std::uint64_t child) const { return Random(mix(key_ ^ mix(child + 0x632BE59BD9B4E019u))); }
+  constexpr Random operator[](std::uint64_t child) const {
+    return Random(mix(key_ ^ mix(child + 0x632BE59BD9B4E019u)));
+  }
   /// 64 random bits at position i.
   constexpr std::uint64_t bits(std::uint64_t i) const { return mix(key_ + i * 0x9E3779B97F4A7C15u); }
   /// Uniform in [0, 1), a multiple of 2^-24: exact in float.

@@ -9,3 +9,11 @@
 
 // Networks as types
 #include <resnext/model/family.hpp>
+
+// Parameters, and their files
+#include <resnext/io/parameters.hpp>
+#include <resnext/nn/parameters.hpp>
+
+// Executors
+#include <resnext/nn/classifier.hpp>
+#include <resnext/nn/trainer.hpp>

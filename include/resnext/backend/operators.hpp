@@ -1,10 +1,11 @@
 /// @file
 /// What a backend is: the shapes its operators are built from, and the concept that nn/ is written against.
 ///
-/// A backend is a tag type such as `Cpu<float>`. Its operators are small objects, built once for a shape (implementations
-/// are chosen, and impossible shapes refused, there) and run many times without allocating. Activations are
-/// `[N, H, W, C]`, dense, in backend memory. Every `run`, `forward` and `backward` enqueues on a `Stream` and may return
-/// at once: none takes or returns a host scalar. Outputs are assigned, never added to, unless it is said.
+/// A backend is a tag type such as `Cpu<float>`. Its operators are small objects, built once for a shape
+/// (implementations are chosen, and impossible shapes refused, there) and run many times without allocating.
+/// Activations are
+/// `[N, H, W, C]`, dense, in backend memory. Every `run`, `forward` and `backward` enqueues on a `Stream` and may
+/// return at once: none takes or returns a host scalar. Outputs are assigned, never added to, unless it is said.
 #pragma once
 
 #include <concepts>
@@ -67,7 +68,8 @@ struct LinearShape {
   int n = 1, in = 1, out = 1;
 };
 
-/// Mean cross-entropy of `[n, classes]` logits, against targets smoothed by `smoothing / classes` (Szegedy et al. 2016).
+/// Mean cross-entropy of `[n, classes]` logits, against targets smoothed by `smoothing / classes` (Szegedy et al.
+/// 2016).
 struct LossShape {
   int n = 1, classes = 1;
   double smoothing = 0;

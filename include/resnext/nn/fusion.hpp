@@ -46,7 +46,8 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
   // The unit that writes `value`, if nobody else reads it, so that its result may still be changed.
   const auto open_unit = [&](int value) -> Unit* {
     const int unit = producer[static_cast<std::size_t>(value)];
-    return unit >= 0 && readers[static_cast<std::size_t>(value)] == 1 ? &units[static_cast<std::size_t>(unit)] : nullptr;
+    return unit >= 0 && readers[static_cast<std::size_t>(value)] == 1 ? &units[static_cast<std::size_t>(unit)]
+                                                                      : nullptr;
   };
   const auto extend = [&](Unit& unit, const Layer& layer) {
     producer[static_cast<std::size_t>(layer.output)] = static_cast<int>(&unit - units.data());
@@ -63,10 +64,18 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
     const Layer& layer = layers[static_cast<std::size_t>(row)];
     Unit* unit = open_unit(layer.input);
     switch (layer.op) {
-      case Op::convolution: begin(UnitKind::convolution, row); break;
-      case Op::max_pool: begin(UnitKind::max_pool, row); break;
-      case Op::average_pool: begin(UnitKind::average_pool, row); break;
-      case Op::linear: begin(UnitKind::linear, row); break;
+      case Op::convolution:
+        begin(UnitKind::convolution, row);
+        break;
+      case Op::max_pool:
+        begin(UnitKind::max_pool, row);
+        break;
+      case Op::average_pool:
+        begin(UnitKind::average_pool, row);
+        break;
+      case Op::linear:
+        begin(UnitKind::linear, row);
+        break;
       case Op::batch_norm:
         if (fusion == Fusion::inference && unit != nullptr && unit->kind == UnitKind::convolution && unit->norm < 0 &&
             unit->other < 0 && !unit->relu) {
@@ -89,7 +98,8 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
         break;
       }
       case Op::add: {
-        const bool first_is_later = producer[static_cast<std::size_t>(layer.input)] >= producer[static_cast<std::size_t>(layer.other)];
+        const bool first_is_later =
+            producer[static_cast<std::size_t>(layer.input)] >= producer[static_cast<std::size_t>(layer.other)];
         const int late = first_is_later ? layer.input : layer.other;
         const int early = first_is_later ? layer.other : layer.input;
         Unit* target = open_unit(late);

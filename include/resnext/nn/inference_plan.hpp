@@ -36,8 +36,8 @@ inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n,
   const auto [h, w, c] = image;
   if (layers.empty()) fail<ShapeError>("the network has no layers");
   if (n < 1 || h < 1 || w < 1) {
-    fail<ShapeError>(layers[0].name.view(), ": expected at least one image of at least 1 x 1, found N = ", n, ", H = ", h,
-                     ", W = ", w);
+    fail<ShapeError>(layers[0].name.view(), ": expected at least one image of at least 1 x 1, found N = ", n,
+                     ", H = ", h, ", W = ", w);
   }
   if (c != layers[0].in) {
     fail<ShapeError>(layers[0].name.view(), ": expected images of ", layers[0].in, " channels, found ", c);
@@ -49,7 +49,8 @@ inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n,
     if (extent.h < 1 || extent.w < 1) {
       const Extent from = extents[static_cast<std::size_t>(layer.input)];
       fail<ShapeError>(layer.name.view(), ": a map of ", from.h, " x ", from.w, " is too small for a window of ",
-                       layer.kernel, " x ", layer.kernel, " padded by ", layer.padding, "; the images are ", h, " x ", w);
+                       layer.kernel, " x ", layer.kernel, " padded by ", layer.padding, "; the images are ", h, " x ",
+                       w);
     }
     if (std::int64_t{n} * extent.size() > (std::int64_t{1} << 40)) {
       fail<ShapeError>(layer.name.view(), ": ", n, " images of ", h, " x ", w, " make a map of more than 2^40 values");
@@ -84,7 +85,8 @@ class InferencePlan {
   }
 
   /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
-  std::span<const HostScalar<B>> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr) {
+  std::span<const HostScalar<B>> run(typename B::Stream& stream, const Images& images,
+                                     const Observer* observer = nullptr) {
     B::upload(stream, images.values, value(0));
     for (std::size_t i = 0; i < units_.size(); ++i) {
       run_unit(stream, units_[i], operators_[i]);
@@ -94,7 +96,9 @@ class InferencePlan {
     return logits_;
   }
 
-  bool fits(const Images& images) const { return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0]; }
+  bool fits(const Images& images) const {
+    return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0];
+  }
   std::span<const Unit> units() const { return units_; }
   /// What the backend chose for a unit.
   std::string_view implementation(std::size_t unit) const {
@@ -127,7 +131,9 @@ class InferencePlan {
   void place_values() {
     std::vector<Interval> intervals;
     std::vector<std::size_t> interval_of(extents_.size(), 0);
-    const auto touch = [&](int index, int step) { intervals[interval_of[static_cast<std::size_t>(index)]].last = step; };
+    const auto touch = [&](int index, int step) {
+      intervals[interval_of[static_cast<std::size_t>(index)]].last = step;
+    };
     const auto size_of = [&](int index) {
       return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
     };
@@ -160,15 +166,16 @@ class InferencePlan {
       const MapShape map{n_, in.h, in.w, in.c};
       switch (unit.kind) {
         case UnitKind::convolution: {
-          typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in), Epilogue{unit.other >= 0, unit.relu},
-                                              registry, layer.name);
+          typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in),
+                                              Epilogue{unit.other >= 0, unit.relu}, registry, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
           const std::size_t size = op.packed_size();
           operators_.push_back(Convolution{std::move(op), reserve(size)});
           break;
         }
         case UnitKind::batch_norm:
-          operators_.push_back(ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(2 * static_cast<std::size_t>(in.c))});
+          operators_.push_back(
+              ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(2 * static_cast<std::size_t>(in.c))});
           break;
         case UnitKind::pointwise:
           operators_.push_back(typename B::Pointwise(map, unit.other >= 0, unit.relu));
@@ -183,8 +190,8 @@ class InferencePlan {
         case UnitKind::linear: {
           typename B::Linear op(LinearShape{n_, layer.in, layer.out}, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          operators_.push_back(Linear{std::move(op), reserve((static_cast<std::size_t>(layer.in) + 1) *
-                                                             static_cast<std::size_t>(layer.out))});
+          operators_.push_back(Linear{
+              std::move(op), reserve((static_cast<std::size_t>(layer.in) + 1) * static_cast<std::size_t>(layer.out))});
           break;
         }
       }

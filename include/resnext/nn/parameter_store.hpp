@@ -70,15 +70,13 @@ class ParameterStore {
 
   /// Copies the learned tensors of `state` to a flat array of this store: weights(), gradients() or velocities().
   void upload(const StateDict& state, Scalar* flat, typename B::Stream& stream) const {
-    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
-      B::upload(stream, state[slot], flat + at);
-    });
+    for_each_slot(state, true,
+                  [&](const StateDict::Slot& slot, std::size_t at) { B::upload(stream, state[slot], flat + at); });
   }
   /// Copies a flat array of this store to the learned tensors of `state`.
   void download(const Scalar* flat, StateDict& state, typename B::Stream& stream) const {
-    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
-      B::download(stream, flat + at, state[slot]);
-    });
+    for_each_slot(state, true,
+                  [&](const StateDict::Slot& slot, std::size_t at) { B::download(stream, flat + at, state[slot]); });
   }
   /// Shows a flat array of this store, tensor by tensor: `visit(name, std::span<const double>)`.
   template <class Visit>

@@ -44,7 +44,8 @@ struct TrainingMetrics {
 /// A step only enqueues work: metrics stay in backend memory until they are asked for. One trainer serves one thread.
 template <class Net, Backend B, class Comm = Solo>
 class Trainer {
-  static_assert(Communicator<Comm, B>, "Trainer<Net, B, Comm>: Comm must be a Communicator for this backend, such as Solo");
+  static_assert(Communicator<Comm, B>,
+                "Trainer<Net, B, Comm>: Comm must be a Communicator for this backend, such as Solo");
 
  public:
   static constexpr std::size_t most_plans = 2;
@@ -87,7 +88,8 @@ class Trainer {
   }
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
-  void compute_gradients(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr) {
+  void compute_gradients(const Images& images, std::span<const std::int32_t> labels,
+                         const Observer* observer = nullptr) {
     check(images, labels);
     plan(images).run(
         stream_, images, labels, hyper_.data(), metrics_.data(),
@@ -116,7 +118,8 @@ class Trainer {
   Parameters<Net> gradients() { return copy(store_.gradients()); }
   /// Momentum buffers by name: with parameters(), all that a run's state consists of on this rank.
   Parameters<Net> velocities() { return copy(store_.velocities()); }
-  /// Shows the gradients or weights as they are now, in the backend's precision: `visit(name, std::span<const double>)`.
+  /// Shows the gradients or weights as they are now, in the backend's precision: `visit(name, std::span<const
+  /// double>)`.
   template <class Visit>
   void show_gradients(Visit&& visit) {
     stream_.join();
@@ -153,10 +156,11 @@ class Trainer {
     if (labels.size() != static_cast<std::size_t>(images.n)) {
       fail<ShapeError>("expected one label an image, found ", images.n, " images and ", labels.size(), " labels");
     }
-    const auto wrong = std::find_if(labels.begin(), labels.end(), [](std::int32_t k) { return k < 0 || k >= Net::classes; });
+    const auto wrong =
+        std::find_if(labels.begin(), labels.end(), [](std::int32_t k) { return k < 0 || k >= Net::classes; });
     if (wrong != labels.end()) {
-      fail<ShapeError>("label ", *wrong, " of image ", wrong - labels.begin(), " is outside the network's ", Net::classes,
-                       " classes");
+      fail<ShapeError>("label ", *wrong, " of image ", wrong - labels.begin(), " is outside the network's ",
+                       Net::classes, " classes");
     }
   }
 

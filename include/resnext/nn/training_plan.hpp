@@ -47,9 +47,12 @@ class TrainingPlan {
     allocate();
   }
 
-  bool fits(const Images& images) const { return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0]; }
+  bool fits(const Images& images) const {
+    return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0];
+  }
 
-  /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the mean loss, times the loss scale.
+  /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the mean loss, times the loss
+  /// scale.
   /// @param hyper the `Hyper` scalars, in backend memory
   /// @param metrics the `Metric` sums, in backend memory, added to
   /// @param ready called with each bucket of gradients as soon as it is complete
@@ -107,9 +110,7 @@ class TrainingPlan {
   std::size_t size_of(int index) const {
     return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
   }
-  Scalar* at(std::size_t interval) {
-    return interval == none ? nullptr : arena_.data() + intervals_[interval].offset;
-  }
+  Scalar* at(std::size_t interval) { return interval == none ? nullptr : arena_.data() + intervals_[interval].offset; }
   Scalar* value(int index) { return index < 0 ? nullptr : at(value_[static_cast<std::size_t>(index)]); }
   std::size_t add_interval(std::size_t size, int first, int last) {
     intervals_.push_back({size, first, last, 0});
@@ -187,8 +188,8 @@ class TrainingPlan {
       Step& step = steps_[static_cast<std::size_t>(i)];
       const int back = backward_time(i);
       value_[static_cast<std::size_t>(unit.output)] = add_interval(size_of(unit.output), i, i);
-      const bool reads_input_again = unit.kind == UnitKind::convolution || unit.kind == UnitKind::batch_norm ||
-                                     unit.kind == UnitKind::linear;
+      const bool reads_input_again =
+          unit.kind == UnitKind::convolution || unit.kind == UnitKind::batch_norm || unit.kind == UnitKind::linear;
       touch(unit.input, reads_input_again ? back : i);
       if (unit.other >= 0) touch(unit.other, i);
       if (unit.relu) touch(unit.output, back);
@@ -266,7 +267,8 @@ class TrainingPlan {
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
       average_pool->forward(stream, x, y);
     } else {
-      std::get<typename B::Linear>(step.op).forward(stream, x, weights + step.weight, weights + step.bias, y, scratch());
+      std::get<typename B::Linear>(step.op).forward(stream, x, weights + step.weight, weights + step.bias, y,
+                                                    scratch());
     }
   }
 

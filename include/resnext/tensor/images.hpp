@@ -26,8 +26,8 @@ struct Images {
     const auto expected = static_cast<std::size_t>(n) * static_cast<std::size_t>(h) * static_cast<std::size_t>(w) *
                           static_cast<std::size_t>(c);
     if (values.size() != expected) {
-      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", expected,
-                       " values, but ", values.size(), " were given");
+      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", expected, " values, but ",
+                       values.size(), " were given");
     }
   }
 };

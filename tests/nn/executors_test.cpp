@@ -1,0 +1,302 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <future>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <resnext/reference.hpp>
+#include <resnext/resnext.hpp>
+
+#include "nn/networks.hpp"
+
+using namespace resnext;
+using namespace resnext::test;
+
+namespace {
+
+using B = Reference<double>;
+
+template <class Map>
+double distance(const Map& a, const Map& b) {
+  double difference = 0, norm = 0;
+  for (const auto& [name, values] : a) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double delta = values[i] - b.at(name)[i];
+      difference += delta * delta;
+      norm += values[i] * values[i];
+    }
+  }
+  return std::sqrt(difference / norm);
+}
+
+using Tensors = std::map<std::string, std::vector<double>>;
+
+template <class T>
+Tensors gradients_of(T& trainer) {
+  Tensors all;
+  trainer.show_gradients([&](std::string_view name, std::span<const double> values) {
+    all[std::string(name)].assign(values.begin(), values.end());
+  });
+  return all;
+}
+template <class T>
+Tensors weights_of(T& trainer) {
+  Tensors all;
+  trainer.show_weights([&](std::string_view name, std::span<const double> values) {
+    all[std::string(name)].assign(values.begin(), values.end());
+  });
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("logits of a batch are the logits of its images", Net, SmallImageNet, SmallCifar, SmallBasic) {
+  const auto parameters = random_parameters<Net>(1);
+  Classifier<Net, B> classify(parameters);
+  const RandomBatch batch("batch", 3, 21, 18, Net::inputs, Net::classes);
+  const auto logits = classify(batch.images());
+  const std::vector<double> together(logits.begin(), logits.end());
+  REQUIRE(together.size() == static_cast<std::size_t>(3 * Net::classes));
+  for (int i = 0; i < 3; ++i) {
+    const auto alone = classify(batch.slice(i, 1));
+    for (std::size_t k = 0; k < alone.size(); ++k) {
+      CHECK(alone[k] == doctest::Approx(together[static_cast<std::size_t>(i * Net::classes) + k]).epsilon(1e-12));
+    }
+  }
+}
+
+TEST_CASE("a fused, planned network equals the rows of its table run one by one in train mode's place") {
+  // Train-mode BN with the batch's own statistics put into the running ones must give the same logits in eval mode.
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(2);
+  Trainer<Net, B> trainer(parameters);
+  const RandomBatch batch("batch", 4, 9, 9, 3, Net::classes);
+  std::map<std::string, std::vector<double>> trained;
+  const Observer observer = [&](std::string_view name, Extent, std::span<const double> values) {
+    trained[std::string(name)].assign(values.begin(), values.end());
+  };
+  trainer.compute_gradients(batch.images(), batch.labels, &observer);
+
+  // Recover each norm's batch statistics from its running statistics after one step with momentum 0.1.
+  Parameters<Net> after = trainer.parameters();
+  const auto extents = Net::extents(9, 9);
+  for (const StateDict::Slot& slot : after.slots()) {
+    const bool mean = slot.entry.role == Role::running_mean, variance = slot.entry.role == Role::running_var;
+    if (!mean && !variance) continue;
+    const Extent extent = extents[static_cast<std::size_t>(slot.entry.layer) + 1];
+    const double count = 4.0 * extent.h * extent.w;
+    for (std::size_t i = 0; i < slot.size; ++i) {
+      const double old = parameters[slot][i];
+      const double batch_value = old + (after[slot][i] - old) / 0.1;
+      after[slot][i] = static_cast<float>(variance ? batch_value * (count - 1) / count : batch_value);
+    }
+  }
+  Classifier<Net, B> classify(after);
+  const auto logits = classify(batch.images());
+  for (std::size_t k = 0; k < logits.size(); ++k) CHECK(logits[k] == doctest::Approx(trained["fc"][k]).epsilon(2e-5));
+}
+
+TEST_CASE("gradients of a whole network are the slopes of its loss") {
+  using Net = SmallBasic;
+  TrainerOptions options;
+  options.label_smoothing = 0.1;
+  const RandomBatch batch("slopes", 4, 6, 6, 1, Net::classes);
+  const auto parameters = random_parameters<Net>(3);
+  const auto loss = [&](const Parameters<Net>& at) {
+    Trainer<Net, B> trainer(at, options);
+    trainer.compute_gradients(batch.images(), batch.labels);
+    return trainer.read_metrics().mean_loss();
+  };
+  Trainer<Net, B> trainer(parameters, options);
+  trainer.compute_gradients(batch.images(), batch.labels);
+  const Tensors gradients = gradients_of(trainer);
+  for (const char* name : {"conv1.weight", "bn1.weight", "layer1.0.conv2.weight", "layer2.0.downsample.0.weight",
+                           "layer2.0.bn2.bias", "fc.weight", "fc.bias"}) {
+    for (const std::size_t i : {std::size_t{0}, gradients.at(name).size() / 2, gradients.at(name).size() - 1}) {
+      Parameters<Net> up = parameters, down = parameters;
+      const float step = 1.0f / 65536;  // small enough to cross no kink of a ReLU
+      up[name][i] += step;
+      down[name][i] -= step;
+      const double slope = (loss(up) - loss(down)) / (double{up[name][i]} - double{down[name][i]});
+      CAPTURE(name);
+      CHECK(gradients.at(name)[i] == doctest::Approx(slope).epsilon(1e-4).scale(0.01));
+    }
+  }
+}
+
+TEST_CASE("a step is SGD on those gradients") {
+  using Net = SmallCifar;
+  TrainerOptions options;
+  options.sgd = {0.9, 0.01, true};
+  options.decay = Decay::weights_only;
+  const auto parameters = random_parameters<Net>(4);
+  const RandomBatch batch("step", 4, 8, 8, 3, Net::classes);
+  Trainer<Net, B> trainer(parameters, options);
+  trainer.set_learning_rate(0.1);
+  const Tensors before = weights_of(trainer);
+  trainer.step(batch.images(), batch.labels);
+  const Tensors gradients = gradients_of(trainer), after = weights_of(trainer);
+  for (const auto& [name, values] : after) {
+    const bool decayed =
+        name.find("conv") != std::string::npos || name == "fc.weight" || name.ends_with("downsample.0.weight");
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double g = gradients.at(name)[i] + (decayed ? 0.01 * before.at(name)[i] : 0.0);
+      CAPTURE(name);
+      REQUIRE(values[i] == doctest::Approx(before.at(name)[i] - 0.1 * (g + 0.9 * g)).epsilon(1e-12));
+    }
+  }
+}
+
+namespace {
+
+/// Two or more ranks in one process whose sums arrive late: all_reduce only starts a transfer on a thread of its own,
+/// so whoever reads a gradient without joining the stream sees poison.
+struct LateRing {
+  struct Meeting {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::map<int, std::vector<std::vector<double>>> arrived;  // of each collective
+    int calls = 0;
+  };
+  std::shared_ptr<Meeting> meeting;
+  int self = 0, ranks = 1;
+  int sequence = 0;
+
+  int rank() const { return self; }
+  int size() const { return ranks; }
+  void all_reduce(double* values, std::int64_t count, HostStream& stream) {
+    std::vector<double> mine(values, values + count);
+    std::fill_n(values, count, std::nan(""));
+    auto done = std::async(std::launch::async, [this, mine = std::move(mine), values, count, id = sequence++] {
+                  std::unique_lock lock(meeting->mutex);
+                  ++meeting->calls;
+                  auto& all = meeting->arrived[id];
+                  all.push_back(mine);
+                  meeting->changed.notify_all();
+                  meeting->changed.wait(lock, [&] { return all.size() == static_cast<std::size_t>(ranks); });
+                  for (std::int64_t i = 0; i < count; ++i) {
+                    values[i] = 0;
+                    for (const auto& part : all) values[i] += part[static_cast<std::size_t>(i)];
+                  }
+                }).share();
+    stream.defer([done] { done.get(); });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("ranks that communicate asynchronously equal one big batch") {
+  using Net = SmallImageNet;
+  constexpr int ranks = 2, each = 3;
+  static_assert(Communicator<LateRing, B>);
+  const auto parameters = random_parameters<Net>(5);
+  const RandomBatch batch("ranks", ranks * each, 33, 33, 3, Net::classes);
+  TrainerOptions options;
+  options.bucket_bytes = 4096;  // many buckets
+
+  TrainerOptions big = options;
+  big.ghost_batch = each;  // statistics are those of each rank
+  Trainer<Net, B> alone(parameters, big);
+  alone.set_learning_rate(0.05);
+
+  const auto meeting = std::make_shared<LateRing::Meeting>();
+  std::vector<Tensors> result(ranks);
+  const auto run = [&](int rank) {
+    Trainer<Net, B, LateRing> trainer(parameters, options, LateRing{meeting, rank, ranks});
+    trainer.set_learning_rate(0.05);
+    for (int step = 0; step < 3; ++step) {
+      trainer.step(batch.slice(rank * each, each),
+                   std::span(batch.labels).subspan(static_cast<std::size_t>(rank * each), each));
+    }
+    result[static_cast<std::size_t>(rank)] = weights_of(trainer);
+  };
+  auto other = std::async(std::launch::async, run, 1);
+  run(0);
+  other.get();
+  for (int step = 0; step < 3; ++step) alone.step(batch.images(), batch.labels);
+  const Tensors expected = weights_of(alone);
+  CHECK(meeting->calls > 3 * 2 * ranks);
+  CHECK(distance(expected, result[0]) < 1e-12);
+  CHECK(result[0] == result[1]);
+}
+
+TEST_CASE("restoring parameters and velocities goes on as if never stopped") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(6);
+  const RandomBatch first("first", 4, 8, 8, 3, Net::classes), second("second", 4, 8, 8, 3, Net::classes);
+  Trainer<Net, Reference<float>> whole(parameters), start(parameters);
+  for (auto* trainer : {&whole, &start}) {
+    trainer->set_learning_rate(0.1);
+    trainer->step(first.images(), first.labels);
+  }
+  Trainer<Net, Reference<float>> resumed((Parameters<Net>()));
+  const Parameters<Net> kept = start.parameters();
+  resumed.restore(kept, start.velocities());
+  resumed.set_learning_rate(0.1);
+  whole.step(second.images(), second.labels);
+  resumed.step(second.images(), second.labels);
+  const Parameters<Net>&a = whole.parameters(), &b = resumed.parameters();
+  CHECK(std::equal(a.values().begin(), a.values().end(), b.values().begin()));
+  CHECK(a.batches_tracked() == 2);
+  CHECK(b.batches_tracked() == 2);
+}
+
+TEST_CASE("a network learns a batch by heart") {
+  using Net = SmallCifar;
+  Trainer<Net, Reference<float>> trainer(initialized<Net>(8));
+  trainer.set_learning_rate(0.05);
+  const RandomBatch batch("heart", 8, 8, 8, 3, Net::classes);
+  trainer.step(batch.images(), batch.labels);
+  const double before = trainer.read_metrics().mean_loss();
+  for (int step = 0; step < 60; ++step) trainer.step(batch.images(), batch.labels);
+  trainer.read_metrics();
+  trainer.step(batch.images(), batch.labels);
+  const TrainingMetrics after = trainer.read_metrics();
+  CHECK(before > 1.0);
+  CHECK(after.mean_loss() < 0.05);
+  CHECK(after.accuracy() == 1.0);
+  CHECK(after.images == 8);
+}
+
+TEST_CASE("impossible inputs are refused in words") {
+  using Net = SmallImageNet;
+  const auto parameters = random_parameters<Net>(9);
+  Classifier<Net, Reference<float>> classify(parameters);
+  Trainer<Net, Reference<float>> trainer(parameters);
+  const std::vector<float> values(4 * 8 * 8 * 3);
+  const std::vector<std::int32_t> labels{0, 1, 2, 3}, outside{0, 1, 7, 3};
+
+  CHECK_THROWS_WITH_AS(Images(values, 4, 8, 8, 1),
+                       "images [N, H, W, C] = [4, 8, 8, 1] have 256 values, but 768 were given", ShapeError);
+  CHECK_THROWS_WITH_AS(Images({}, 0, 8, 8, 3), "images [N, H, W, C] = [0, 8, 8, 3]: every extent must be at least 1",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(classify(Images(values, 12, 8, 8, 1)), "conv1: expected images of 3 channels, found 1",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(classify(Images()), doctest::Contains("conv1: expected at least one image of at least 1 x 1"),
+                       ShapeError);
+  const Images images(values, 4, 8, 8, 3);
+  CHECK_THROWS_WITH_AS(trainer.step(images, outside), "label 7 of image 2 is outside the network's 7 classes",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(trainer.step(images, std::span(labels).first(3)),
+                       "expected one label an image, found 4 images and 3 labels", ShapeError);
+  CHECK_THROWS_WITH_AS(trainer.step(Images(std::span(values).first(3), 1, 1, 1, 3), std::span(labels).first(1)),
+                       doctest::Contains("more than 1 value per channel"), ShapeError);
+  TrainerOptions ghosts;
+  ghosts.ghost_batch = 3;
+  Trainer<Net, Reference<float>> ghostly(parameters, ghosts);
+  CHECK_THROWS_WITH_AS(ghostly.step(images, labels), "a batch of 4 images cannot be cut into ghost batches of 3",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(static_cast<void>(parameters["layer9.weight"]), doctest::Contains("no tensor \"layer9.weight\""),
+                       Error);
+}
+
+TEST_CASE("a window that does not fit names its layer") {
+  std::vector<Layer> rows(1);
+  rows[0] = {Op::convolution, "bare", 0, -1, 1, 3, 4, 5, 1, 0, 1};
+  CHECK_THROWS_WITH_AS(detail::checked_extents(rows, 1, {4, 9, 3}),
+                       "bare: a map of 4 x 9 is too small for a window of 5 x 5 padded by 0; the images are 4 x 9",
+                       ShapeError);
+}
