@@ -56,7 +56,8 @@ inline std::vector<std::int64_t> shape_of(const Entry& entry) {
 
 }  // namespace detail
 
-/// Fills `state` from the tensors `prefix` + name of a file (F32, F16, BF16 or F64). `num_batches_tracked` may be absent.
+/// Fills `state` from the tensors `prefix` + name of a file (F32, F16, BF16 or F64). `num_batches_tracked` may be
+/// absent.
 /// @param learned_only leaves BN's statistics alone, as a file of gradients or velocities has none
 /// @throws FileError which lists what is missing, unexpected, or of another shape or type; `state` is then unchanged
 inline void read_tensors(const Safetensors& file, StateDict& state, std::string_view prefix = {},
@@ -73,8 +74,8 @@ inline void read_tensors(const Safetensors& file, StateDict& state, std::string_
     if (found == nullptr) {
       if (!counter) mismatch.add("missing", name);
     } else if (found->shape != shape) {
-      mismatch.add("of another shape", name + ": expected " + detail::shape_text(shape) + ", found " +
-                                           detail::shape_text(found->shape));
+      mismatch.add("of another shape",
+                   name + ": expected " + detail::shape_text(shape) + ", found " + detail::shape_text(found->shape));
     } else if (const bool real = found->dtype == Dtype::F32 || found->dtype == Dtype::F16 ||
                                  found->dtype == Dtype::BF16 || found->dtype == Dtype::F64;
                counter ? found->dtype != Dtype::I64 : !real) {

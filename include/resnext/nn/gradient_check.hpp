@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -91,15 +90,9 @@ class GuardedTensor {
   static constexpr std::size_t zone = 64;  // keeps the alignment of the memory
 
   std::vector<double> read(Stream& stream, std::size_t from, std::size_t count) const {
-    if constexpr (std::same_as<typename B::Scalar, double>) {
-      std::vector<double> result(count);
-      B::download(stream, buffer_.data() + from, std::span<double>(result));
-      return result;
-    } else {
-      std::vector<float> result(count);
-      B::download(stream, buffer_.data() + from, std::span<float>(result));
-      return {result.begin(), result.end()};
-    }
+    std::vector<double> result(count);
+    B::download(stream, buffer_.data() + from, std::span<double>(result));
+    return result;
   }
 
   std::size_t size_;

@@ -39,9 +39,7 @@ class Buffer {
     auto* touch = reinterpret_cast<volatile unsigned char*>(data_);
     for (std::size_t at = 0; at < wanted; at += 4096) touch[at] = 0;
   }
-  Buffer(Buffer&& other) noexcept {
-    swap(other);
-  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     Buffer(std::move(other)).swap(*this);
     return *this;
@@ -50,34 +48,16 @@ class Buffer {
     if (base_ != nullptr) ::munmap(base_, bytes_);
   }
 
-  T* data() {
-    return data_;
-  }
-  const T* data() const {
-    return data_;
-  }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
   /// Elements, not bytes.
-  std::size_t size() const {
-    return size_;
-  }
-  T* begin() {
-    return data_;
-  }
-  T* end() {
-    return data_ + size_;
-  }
-  const T* begin() const {
-    return data_;
-  }
-  const T* end() const {
-    return data_ + size_;
-  }
-  T& operator[](std::size_t i) {
-    return data_[i];
-  }
-  const T& operator[](std::size_t i) const {
-    return data_[i];
-  }
+  std::size_t size() const { return size_; }
+  T* begin() { return data_; }
+  T* end() { return data_ + size_; }
+  const T* begin() const { return data_; }
+  const T* end() const { return data_ + size_; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
 
   void swap(Buffer& other) noexcept {
     std::swap(base_, other.base_);
