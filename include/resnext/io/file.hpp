@@ -15,8 +15,6 @@
 #include <cstdio>  // std::rename
 #include <filesystem>
 #include <initializer_list>
-#include <limits>
-#include <optional>
 #include <resnext/error.hpp>
 #include <span>
 #include <string>
@@ -41,34 +39,6 @@ inline std::string quoted(std::string_view name) {
   std::string text = "\"";
   for (const char c : name.substr(0, 120)) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
   return text + (name.size() > 120 ? "...\"" : "\"");
-}
-
-/// The product of a shape times the element's size, or nothing when it does not fit in 63 bits or an extent is
-/// negative.
-inline std::optional<std::uint64_t> byte_size(std::span<const std::int64_t> shape, std::size_t element) {
-  constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  std::uint64_t size = element;
-  bool empty = false;
-  for (const std::int64_t extent : shape) {
-    if (extent < 0) return std::nullopt;
-    if (extent == 0) {
-      empty = true;  // but what follows must still not overflow, as the strictest readers ask
-    } else {
-      if (size > limit / static_cast<std::uint64_t>(extent)) return std::nullopt;
-      size *= static_cast<std::uint64_t>(extent);
-    }
-  }
-  return empty ? 0 : size;
-}
-
-/// "[2, 3]".
-inline std::string shape_text(std::span<const std::int64_t> shape, std::string_view separator = ", ") {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += separator;
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
 }
 
 /// Owns a POSIX file descriptor.

@@ -13,6 +13,7 @@
 #include <limits>
 #include <optional>
 #include <resnext/error.hpp>
+#include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
 #include <span>
 #include <string>
@@ -26,13 +27,6 @@ namespace resnext {
 template <class T>
 concept NpyElement = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, std::uint8_t> ||
     std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
-
-/// A dense array, row-major; the shape `[]` is a scalar.
-template <class T>
-struct Array {
-  std::vector<std::int64_t> shape;
-  std::vector<T> values;
-};
 
 namespace detail {
 

@@ -15,6 +15,7 @@
 #include <numeric>
 #include <optional>
 #include <resnext/error.hpp>
+#include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
 #include <span>
 #include <string>
