@@ -1,0 +1,427 @@
+/// @file
+/// The grouped 3x3 convolution of the paper's Fig. 3(c), the one operator that makes a ResNeXt: own kernels, because
+/// libraries that learn the group width at run time lose a factor of two to six at narrow groups.
+#pragma once
+
+#include <resnext/backend/cpu/isa.hpp>
+#include <resnext/backend/cpu/parallel.hpp>
+#include <resnext/error.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+namespace resnext {
+
+/// Extents of a grouped 3x3 convolution with padding 1: x is [n, h, w, channels], y is [n, out_h(), out_w(), channels].
+struct GroupedShape {
+  int n, h, w;
+  int channels;  ///< C * d
+  int stride;    ///< 1 or 2
+  int out_h() const { return (h - 1) / stride + 1; }
+  int out_w() const { return (w - 1) / stride + 1; }
+};
+
+namespace detail {
+
+/// How the columns of a row of inputs meet the columns of a row of outputs.
+enum class Pass {
+  stride1,     ///< forward, and backward data with flipped weights
+  stride2,     ///< forward
+  transposed2  ///< backward data of stride 2
+};
+
+/// A row of outputs of one block of channels: in and out point at the block's first channel of the row's first pixel.
+struct RowTask {
+  int taps;                 ///< kernel rows that meet this row of outputs, 1 to 3
+  const float* in[3];       ///< the row of inputs of each tap
+  const float* weights[3];  ///< the packed weights of each tap
+  const float* bias;        ///< of the block, or null
+  float* out;
+  int channels;  ///< floats between pixels
+  int in_width, out_width;
+  int tail;  ///< lanes in use in the last vector
+  bool relu;
+};
+using RowKernel = void (*)(const RowTask&);
+
+/// Some rows of x and dy of one block of channels, and the sums of one kernel row over them.
+struct StripTask {
+  const float* x;   ///< first row, first channel of the group (of the block if its groups are spread)
+  const float* dy;  ///< first row, first channel of the vector
+  std::ptrdiff_t x_row, dy_row;
+  int rows, channels, in_width, out_width;
+  int tail;
+  bool assign;  ///< start from zero
+  float* sums;  ///< [channels summed][3][lanes]
+};
+using StripKernel = void (*)(const StripTask&);
+
+/// Channels of a block: as many whole groups as fit one vector, or one group over several vectors.
+constexpr int block_channels(int d, int lanes) {
+  return d <= lanes ? lanes / d * d : d;
+}
+
+/// Vectors of outputs that one row kernel computes when `left` of a block are left: what the registers allow.
+constexpr int chunk(int lanes, int left) {
+  return lanes == 16 ? (left <= 3 ? left : 2) : lanes == 8 ? std::min(left, 2) : 1;
+}
+
+/// The chunk that ends a block of `vectors`.
+constexpr int final_chunk(int lanes, int vectors) {
+  int left = vectors;
+  while (left > chunk(lanes, left)) left -= chunk(lanes, left);
+  return left;
+}
+
+/// Input channels of a group that one strip kernel sums over.
+constexpr int strip_channels(int d, int lanes) {
+  return std::min(d, lanes == 16 ? 8 : 4);
+}
+
+}  // namespace detail
+}  // namespace resnext
+
+#define RESNEXT_KERNELS <resnext/backend/cpu/grouped-inl.h>
+#include <resnext/backend/cpu/for_each_target-inl.h>
+
+namespace resnext {
+namespace detail {
+
+/// How the channels of a convolution are cut into blocks and vectors of one instruction set.
+struct Blocking {
+  int channels, d, lanes;
+  int block;    ///< channels of a block
+  int blocks;   ///< the last one is moved back over the one before it if the groups do not divide evenly
+  int vectors;  ///< of a block
+
+  Blocking(int C_d, int width, Isa isa)
+      : channels(C_d),
+        d(width),
+        lanes(isa == Isa::avx512 ? 16
+              : isa == Isa::avx2 ? 8
+                                 : 4),
+        block(std::min(block_channels(d, lanes), channels)),
+        blocks((channels + block - 1) / block),
+        vectors((block + lanes - 1) / lanes) {}
+
+  int first_channel(int b) const { return std::min(b * block, channels - block); }
+  int tail(int vector, int count) const { return std::min(lanes, block - (vector + count - 1) * lanes); }
+  std::size_t vector_floats() const { return std::size_t{9} * static_cast<unsigned>(d * lanes); }
+  std::size_t offset(int b, int vector) const { return static_cast<unsigned>(b * vectors + vector) * vector_floats(); }
+  std::size_t packed_size() const { return offset(blocks, 0); }
+};
+
+/// The instruction set whose vectors these channels fill: fewer channels than lanes go to a narrower one.
+inline Isa fitting(Isa isa, int channels, int d) {
+  while (isa != Isa::portable && Blocking(channels, d, isa).block < block_channels(d, isa == Isa::avx512 ? 16 : 8)) {
+    isa = isa == Isa::avx512 ? Isa::avx2 : Isa::portable;
+  }
+  return isa;
+}
+
+inline void check(const GroupedShape& s, int d) {
+  if (s.n < 1 || s.h < 1 || s.w < 1 || s.channels < d || s.channels % d != 0 || (s.stride != 1 && s.stride != 2)) {
+    fail<ShapeError>("grouped convolution: expected positive extents, channels in groups of ", d,
+                     " and stride 1 or 2, found [", s.n, ", ", s.h, ", ", s.w, ", ", s.channels, "] and stride ",
+                     s.stride);
+  }
+}
+
+/// Packs [channels, d, 3, 3] as [block][chunk of vectors][kh][j][kw][vector of the chunk][lanes], zeros in unused
+/// lanes. Transposed: lanes are the input channels of the convolution and j its output channels.
+inline void pack_grouped(const float* weights, const Blocking& b, bool transposed, bool flipped, float* packed) {
+  for (int block = 0; block < b.blocks; ++block) {
+    for (int v0 = 0, count = 0; v0 < b.vectors; v0 += count) {
+      count = chunk(b.lanes, b.vectors - v0);
+      for (int kh = 0; kh < 3; ++kh) {
+        for (int j = 0; j < b.d; ++j) {
+          for (int kw = 0; kw < 3; ++kw) {
+            for (int i = v0 * b.lanes; i < (v0 + count) * b.lanes; ++i) {
+              const int channel = b.first_channel(block) + i;
+              const int out = transposed ? channel / b.d * b.d + j : channel;
+              const int in = transposed ? channel % b.d : j;
+              const int tap = flipped ? 8 - (kh * 3 + kw) : kh * 3 + kw;
+              *packed++ = i < b.block ? weights[(std::ptrdiff_t{out} * b.d + in) * 9 + tap] : 0.0f;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+/// The forward or backward data pass as work that can be divided: `run(begin, end)` of disjoint ranges that cover
+/// [0, units()) may run on different threads.
+class GroupedRows {
+ public:
+  /// A chooser of row kernels: (vectors, width of the output) -> kernel.
+  using Choose = RowKernel (*)(int vectors, int width);
+
+  GroupedRows(const GroupedShape& s, const Blocking& blocking, bool transposed, const float* in, const float* packed,
+              const float* bias, bool relu, float* out, Choose choose)
+      : blocking_(blocking),
+        images_(s.n),
+        in_h_(transposed ? s.out_h() : s.h),
+        in_w_(transposed ? s.out_w() : s.w),
+        out_h_(transposed ? s.h : s.out_h()),
+        out_w_(transposed ? s.w : s.out_w()),
+        stride_(s.stride),
+        transposed_(transposed && s.stride == 2),
+        // Small weights stay in the cache beside the rows, large ones are read once for all images. Blocks that overlap
+        // must not be divided over threads.
+        by_row_(s.channels % blocking.block != 0 ||
+                (blocking.packed_size() * sizeof(float) <= 512 * 1024 && out_w_ >= 14)),
+        in_(in),
+        packed_(packed),
+        bias_(bias),
+        out_(out),
+        relu_(relu) {
+    for (int v = 1; v <= 3; ++v) kernels_[v] = choose(v, out_w_);
+  }
+
+  int units() const { return by_row_ ? images_ * out_h_ : blocking_.blocks * images_; }
+
+  void run(int begin, int end) const {
+    for (int unit = begin; unit < end; ++unit) {
+      if (by_row_) {
+        for (int b = 0; b < blocking_.blocks; ++b) row(unit / out_h_, unit % out_h_, b);
+      } else {
+        for (int y = 0; y < out_h_; ++y) row(unit % images_, y, unit / images_);
+      }
+    }
+  }
+
+ private:
+  void row(int image, int y, int block) const {
+    const int channel = blocking_.first_channel(block);
+    RowTask task{};
+    int kernel_rows[3];
+    for (int kh = 0; kh < 3; ++kh) {
+      int row = y * stride_ - 1 + kh;
+      if (transposed_) {
+        if ((y + 1 - kh) % 2 != 0) continue;
+        row = (y + 1 - kh) / 2;
+      }
+      if (row < 0 || row >= in_h_) continue;
+      task.in[task.taps] = in_ + (std::ptrdiff_t{image} * in_h_ + row) * in_w_ * blocking_.channels + channel;
+      kernel_rows[task.taps++] = kh;
+    }
+    task.channels = blocking_.channels;
+    task.in_width = in_w_;
+    task.out_width = out_w_;
+    task.relu = relu_;
+    for (int v = 0, count = 0; v < blocking_.vectors; v += count) {
+      count = chunk(blocking_.lanes, blocking_.vectors - v);
+      for (int tap = 0; tap < task.taps; ++tap) {
+        task.weights[tap] = packed_ + blocking_.offset(block, v) +
+                            std::ptrdiff_t{kernel_rows[tap]} * 3 * blocking_.d * blocking_.lanes * count;
+      }
+      task.bias = bias_ == nullptr ? nullptr : bias_ + channel + v * blocking_.lanes;
+      task.out =
+          out_ + (std::ptrdiff_t{image} * out_h_ + y) * out_w_ * blocking_.channels + channel + v * blocking_.lanes;
+      task.tail = blocking_.tail(v, count);
+      kernels_[count](task);
+    }
+  }
+
+  Blocking blocking_;
+  int images_, in_h_, in_w_, out_h_, out_w_, stride_;
+  bool transposed_, by_row_;
+  const float *in_, *packed_, *bias_;
+  float* out_;
+  bool relu_;
+  RowKernel kernels_[4] = {};
+};
+
+/// The backward weights pass as work that can be divided. A sum belongs to one unit, so that the result does not depend
+/// on the number of threads.
+class GroupedSums {
+ public:
+  /// A chooser of strip kernels: (stride, channels) -> kernel.
+  using Choose = StripKernel (*)(int stride, int channels);
+
+  GroupedSums(const GroupedShape& s, const Blocking& blocking, const float* x, const float* dy, float* sums,
+              Choose choose)
+      : shape_(s),
+        blocking_(blocking),
+        channels_(strip_channels(blocking.d, blocking.lanes)),
+        x_(x),
+        dy_(dy),
+        sums_(sums) {
+    kernel_ = choose(s.stride, channels_);
+    if (blocking.d % channels_ != 0) last_kernel_ = choose(s.stride, blocking.d % channels_);
+  }
+
+  int units() const { return blocking_.blocks * blocking_.vectors * 3 * chunks(); }
+
+  void run(int begin, int end) const {
+    const std::ptrdiff_t line = std::ptrdiff_t{shape_.out_w()} * blocking_.channels;
+    const int rows = static_cast<int>(std::max<std::ptrdiff_t>(1, 64 * 1024 / line));
+    for (int image = 0; image < shape_.n; ++image) {
+      for (int y = 0; y < shape_.out_h(); y += rows) {
+        for (int unit = begin; unit < end; ++unit) strip(image, y, std::min(y + rows, shape_.out_h()), unit);
+      }
+    }
+  }
+
+  /// Writes the sums of some blocks as [channels, d, 3, 3].
+  void unpack(int begin, int end, float* weights) const {
+    const int d = blocking_.d, lanes = blocking_.lanes;
+    for (int block = begin; block < end; ++block) {
+      for (int channel = block * blocking_.block; channel < std::min(blocking_.channels, (block + 1) * blocking_.block);
+           ++channel) {
+        const int i = channel - blocking_.first_channel(block);
+        const float* sums = sums_ + blocking_.offset(block, i / lanes) + i % lanes;
+        float* to = weights + std::ptrdiff_t{channel} * d * 9;
+        for (int j = 0; j < d; ++j) {
+          for (int kh = 0; kh < 3; ++kh) {
+            for (int kw = 0; kw < 3; ++kw) *to++ = sums[((kh * d + j) * 3 + kw) * lanes];
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  int chunks() const { return (blocking_.d + channels_ - 1) / channels_; }
+
+  void strip(int image, int begin, int end, int unit) const {
+    const int j0 = unit % chunks() * channels_;
+    const int kh = unit / chunks() % 3;
+    const int vector = unit / (chunks() * 3) % blocking_.vectors;
+    const int block = unit / (chunks() * 3 * blocking_.vectors);
+    const int channel = blocking_.first_channel(block);
+    StripTask task{};
+    task.assign = image == 0 && begin == 0;
+    // rows of the gradient whose kernel row kh lies inside the map
+    begin = std::max(begin, kh == 0 ? 1 : 0);
+    end = std::min(end, (shape_.h - kh + shape_.stride) / shape_.stride);
+    task.rows = std::max(0, end - begin);
+    task.channels = blocking_.channels;
+    task.in_width = shape_.w;
+    task.out_width = shape_.out_w();
+    task.dy_row = std::ptrdiff_t{task.out_width} * task.channels;
+    const std::ptrdiff_t x_line = std::ptrdiff_t{task.in_width} * task.channels;
+    task.x_row = x_line * shape_.stride;
+    task.x = x_ + (std::ptrdiff_t{image} * shape_.h + begin * shape_.stride - 1 + kh) * x_line + channel + j0;
+    task.dy = dy_ + (std::ptrdiff_t{image} * shape_.out_h() + begin) * task.dy_row + channel + vector * blocking_.lanes;
+    task.tail = blocking_.tail(vector, 1);
+    task.sums = sums_ + blocking_.offset(block, vector) + std::ptrdiff_t{kh * blocking_.d + j0} * 3 * blocking_.lanes;
+    (j0 + channels_ > blocking_.d ? last_kernel_ : kernel_)(task);
+  }
+
+  GroupedShape shape_;
+  Blocking blocking_;
+  int channels_;
+  const float *x_, *dy_;
+  float* sums_;
+  StripKernel kernel_ = nullptr, last_kernel_ = nullptr;
+};
+
+/// Divides work evenly over the threads.
+template <class Work>
+void run_parallel(const Work& work) {
+  const long long units = work.units(), parts = threads();
+  parallel_for(static_cast<int>(parts), [&](int t) {
+    work.run(static_cast<int>(units * t / parts), static_cast<int>(units * (t + 1) / parts));
+  });
+}
+
+template <int d, Pass pass>
+GroupedRows::Choose choose_rows([[maybe_unused]] Isa isa) {
+#if RESNEXT_X86
+  if (isa == Isa::avx512) return avx512::row_kernel<d, pass>;
+  if (isa == Isa::avx2) return avx2::row_kernel<d, pass>;
+#endif
+  return portable::row_kernel<d, pass>;
+}
+
+template <int d>
+GroupedSums::Choose choose_strips([[maybe_unused]] Isa isa) {
+#if RESNEXT_X86
+  if (isa == Isa::avx512) return avx512::strip_kernel<d>;
+  if (isa == Isa::avx2) return avx2::strip_kernel<d>;
+#endif
+  return portable::strip_kernel<d>;
+}
+
+}  // namespace detail
+
+/// The grouped 3x3 convolution with groups of `d` channels, fp32, NHWC, padding 1, stride 1 or 2 (Sec. 3 of the paper).
+///
+/// Weights are torchvision's [C * d, d, 3, 3] and are packed once for one instruction set; the same `isa` must be given
+/// to the call that uses them. All outputs are assigned. No call allocates. Rounding does not depend on the number of
+/// threads. Calls throw ShapeError for impossible extents.
+template <int d>
+struct GroupedConvolution {
+  static_assert(d >= 1);
+
+  /// Floats of packed weights, and of the scratch of backward_weights, for `channels` = C * d channels.
+  static std::size_t packed_size(int channels, Isa isa = resnext::isa()) {
+    return blocking(channels, isa).packed_size();
+  }
+
+  /// Packs weights [channels, d, 3, 3] for `forward`.
+  static void pack_forward(const float* weights, int channels, float* packed, Isa isa = resnext::isa()) {
+    detail::pack_grouped(weights, blocking(channels, isa), false, false, packed);
+  }
+
+  /// The forward pass as work for an existing parallel region: `run(begin, end)` of ranges that cover [0, units()).
+  static detail::GroupedRows forward_work(const GroupedShape& shape, const float* x, const float* packed,
+                                          const float* bias, bool relu, float* y, Isa isa = resnext::isa()) {
+    detail::check(shape, d);
+    isa = detail::fitting(isa, shape.channels, d);
+    return {shape,
+            blocking(shape.channels, isa),
+            false,
+            x,
+            packed,
+            bias,
+            relu,
+            y,
+            shape.stride == 1 ? detail::choose_rows<d, detail::Pass::stride1>(isa)
+                              : detail::choose_rows<d, detail::Pass::stride2>(isa)};
+  }
+
+  /// y [n, out_h, out_w, channels] = x [n, h, w, channels] * weights + bias [channels] (may be null), rectified if
+  /// `relu`.
+  static void forward(const GroupedShape& shape, const float* x, const float* packed, const float* bias, bool relu,
+                      float* y, Isa isa = resnext::isa()) {
+    detail::run_parallel(forward_work(shape, x, packed, bias, relu, y, isa));
+  }
+
+  /// Packs weights [channels, d, 3, 3] for `backward_data` of a convolution of this stride.
+  static void pack_backward_data(const float* weights, int channels, int stride, float* packed,
+                                 Isa isa = resnext::isa()) {
+    detail::pack_grouped(weights, blocking(channels, isa), true, stride == 1, packed);
+  }
+
+  /// dx [n, h, w, channels] from dy [n, out_h, out_w, channels]; `shape` is that of the forward pass.
+  static void backward_data(const GroupedShape& shape, const float* dy, const float* packed, float* dx,
+                            Isa isa = resnext::isa()) {
+    detail::check(shape, d);
+    isa = detail::fitting(isa, shape.channels, d);
+    detail::run_parallel(detail::GroupedRows(shape, blocking(shape.channels, isa), true, dy, packed, nullptr, false, dx,
+                                             shape.stride == 1
+                                                 ? detail::choose_rows<d, detail::Pass::stride1>(isa)
+                                                 : detail::choose_rows<d, detail::Pass::transposed2>(isa)));
+  }
+
+  /// dw [channels, d, 3, 3] = sum over the batch of x [n, h, w, channels] times dy [n, out_h, out_w, channels].
+  /// `scratch` has packed_size(channels) floats; its content does not matter.
+  static void backward_weights(const GroupedShape& shape, const float* x, const float* dy, float* dw, float* scratch,
+                               Isa isa = resnext::isa()) {
+    detail::check(shape, d);
+    isa = detail::fitting(isa, shape.channels, d);
+    const detail::Blocking cut = blocking(shape.channels, isa);
+    const detail::GroupedSums work(shape, cut, x, dy, scratch, detail::choose_strips<d>(isa));
+    detail::run_parallel(work);
+    parallel_for(cut.blocks, [&](int block) { work.unpack(block, block + 1, dw); });
+  }
+
+ private:
+  static detail::Blocking blocking(int channels, Isa isa) { return {channels, d, detail::fitting(isa, channels, d)}; }
+};
+
+}  // namespace resnext
