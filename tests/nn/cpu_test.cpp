@@ -1,0 +1,153 @@
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <resnext/cpu.hpp>
+#include <resnext/reference.hpp>
+#include <resnext/resnext.hpp>
+
+#include "nn/networks.hpp"
+
+using namespace resnext;
+using namespace resnext::test;
+
+namespace {
+std::atomic<long> allocations{0};
+}
+
+// Every way of the C++ library to the heap is counted.
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  const auto align = static_cast<std::size_t>(alignment);
+  if (void* memory = std::aligned_alloc(align, (size + align - 1) / align * align)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace {
+
+double relative_error(std::span<const float> found, std::span<const double> expected) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("the CPU agrees with the reference in inference", Net, SmallImageNet, SmallCifar, SmallBasic) {
+  const auto parameters = random_parameters<Net>(21);
+  Classifier<Net, Cpu<float>> classify(parameters);
+  Classifier<Net, Reference<double>> reference(parameters);
+  for (const auto& [n, h, w] : {std::array{1, 32, 32}, {3, 17, 29}, {2, 1, 7}, {5, 40, 8}, {1, 1, 1}}) {
+    const RandomBatch batch("cpu", n, h, w, Net::inputs, Net::classes);
+    const auto logits = classify(batch.images());
+    CAPTURE(h);
+    CHECK(relative_error(logits, reference(batch.images())) < 2e-6);
+  }
+}
+
+TEST_CASE_TEMPLATE("the CPU agrees with the reference in training", Net, SmallImageNet, SmallCifar, SmallBasic) {
+  const auto parameters = random_parameters<Net>(22);
+  TrainerOptions options;
+  options.label_smoothing = 0.1;
+  options.ghost_batch = 3;
+  Trainer<Net, Cpu<float>> trainer(parameters, options);
+  Trainer<Net, Reference<double>> reference(parameters, options);
+  const RandomBatch batch("cpu training", 6, 19, 33, Net::inputs, Net::classes);
+  trainer.compute_gradients(batch.images(), batch.labels);
+  reference.compute_gradients(batch.images(), batch.labels);
+  const TrainingMetrics found = trainer.read_metrics(), expected = reference.read_metrics();
+  CHECK(found.loss == doctest::Approx(expected.loss).epsilon(2e-6));
+  CHECK(found.correct == expected.correct);
+  const Parameters<Net> gradients = trainer.gradients();
+  double worst = 0;
+  reference.show_gradients([&](std::string_view name, std::span<const double> values) {
+    worst = std::max(worst, relative_error(gradients[name], values));
+  });
+  CHECK(worst < 2e-3);  // a ReLU input that changes sign moves a gradient by about 1e-3 of its norm
+}
+
+TEST_CASE("the steady state allocates nothing") {
+  using Net = SmallImageNet;
+  const auto parameters = random_parameters<Net>(23);
+  Classifier<Net, Cpu<float>> classify(parameters);
+  Trainer<Net, Cpu<float>> trainer(parameters);
+  const RandomBatch batch("steady", 4, 33, 31, 3, Net::classes);
+  const auto work = [&] {
+    classify(batch.images());
+    trainer.set_learning_rate(0.01);
+    trainer.step(batch.images(), batch.labels);
+  };
+  work();
+  work();
+  const long before = allocations;
+  CHECK(before > 0);
+  work();
+  CHECK(allocations - before == 0);
+}
+
+TEST_CASE("the same step gives the same bits") {
+  using Net = SmallCifar;
+  const auto run = [] {
+    Trainer<Net, Cpu<float>> trainer(random_parameters<Net>(24));
+    trainer.set_learning_rate(0.1);
+    const RandomBatch batch("bits", 8, 20, 20, 3, Net::classes);
+    for (int step = 0; step < 3; ++step) trainer.step(batch.images(), batch.labels);
+    return Parameters<Net>(trainer.parameters());
+  };
+  const auto a = run(), b = run();
+  CHECK(std::equal(a.values().begin(), a.values().end(), b.values().begin()));
+}
+
+TEST_CASE("plans are kept for the last few extents only") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(25);
+  Classifier<Net, Cpu<float>> classify(parameters);
+  const RandomBatch batch("plans", 9, 8, 8, 3, Net::classes);
+  const auto* first = &classify.plan(batch.slice(0, 1));
+  CHECK(&classify.plan(batch.slice(3, 1)) == first);
+  for (int n = 2; n <= 4; ++n) classify(batch.slice(0, n));
+  CHECK(&classify.plan(batch.slice(0, 1)) == first);
+  std::vector<float> before(classify(batch.slice(0, 2)).begin(), classify(batch.slice(0, 2)).end());
+  for (int n = 3; n <= 9; ++n) classify(batch.slice(0, n));
+  const auto again = classify(batch.slice(0, 2));
+  CHECK(std::equal(again.begin(), again.end(), before.begin()));
+}
+
+TEST_CASE("every layer of ResNeXt-50 32x4d gets the kernel that its type asks for") {
+  using Net = ResNeXt50<32, 4>;
+  const auto parameters = initialized<Net>(26);
+  Classifier<Net, Cpu<float>> classify(parameters);
+  const RandomBatch batch("kernels", 1, 64, 64, 3, Net::classes);
+  auto& plan = classify.plan(batch.images());
+  std::map<int, int> grouped;
+  for (std::size_t i = 0; i < plan.units().size(); ++i) {
+    const Unit& unit = plan.units()[i];
+    const Layer& layer = Net::layers[static_cast<std::size_t>(unit.row)];
+    if (unit.kind != UnitKind::convolution) continue;
+    const std::string_view chosen = plan.implementation(i);
+    CAPTURE(chosen);
+    CHECK(chosen.find("ref") == std::string_view::npos);
+    CHECK(chosen.find("gemm") == std::string_view::npos);
+    if (layer.groups > 1 && chosen.starts_with("grouped")) ++grouped[layer.in / layer.groups];
+  }
+  CHECK(grouped[4] == 3);
+  CHECK(grouped[8] == 4);
+}
