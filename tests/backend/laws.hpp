@@ -311,30 +311,14 @@ void impossible_shapes_are_refused() {
 /// All of them.
 template <class B>
 void check_all() {
-  SUBCASE("a grouped convolution is many dense ones") {
-    grouped_convolution_is_many_dense_ones<B>();
-  }
-  SUBCASE("a folded batch norm is a batch norm") {
-    folded_batch_norm_is_batch_norm<B>();
-  }
-  SUBCASE("ghost batches are batches") {
-    ghost_batches_are_batches<B>();
-  }
-  SUBCASE("batch norm normalises") {
-    batch_norm_normalises<B>();
-  }
-  SUBCASE("max pool shifts") {
-    max_pool_shifts<B>();
-  }
-  SUBCASE("loss gradients balance") {
-    loss_gradients_balance<B>();
-  }
-  SUBCASE("NaN is not hidden") {
-    nan_is_not_hidden<B>();
-  }
-  SUBCASE("impossible shapes are refused") {
-    impossible_shapes_are_refused<B>();
-  }
+  SUBCASE("a grouped convolution is many dense ones") { grouped_convolution_is_many_dense_ones<B>(); }
+  SUBCASE("a folded batch norm is a batch norm") { folded_batch_norm_is_batch_norm<B>(); }
+  SUBCASE("ghost batches are batches") { ghost_batches_are_batches<B>(); }
+  SUBCASE("batch norm normalises") { batch_norm_normalises<B>(); }
+  SUBCASE("max pool shifts") { max_pool_shifts<B>(); }
+  SUBCASE("loss gradients balance") { loss_gradients_balance<B>(); }
+  SUBCASE("NaN is not hidden") { nan_is_not_hidden<B>(); }
+  SUBCASE("impossible shapes are refused") { impossible_shapes_are_refused<B>(); }
 }
 
 }  // namespace laws

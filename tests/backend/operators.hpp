@@ -13,9 +13,7 @@ namespace operators {
 
 using namespace resnext;
 
-inline std::size_t count(std::int64_t size) {
-  return static_cast<std::size_t>(size);
-}
+inline std::size_t count(std::int64_t size) { return static_cast<std::size_t>(size); }
 
 inline std::string text(const ConvolutionShape& s) {
   std::ostringstream out;

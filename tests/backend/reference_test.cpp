@@ -21,13 +21,9 @@ TEST_CASE("gradients of Reference<double> are the slopes of its forward passes")
   operators::for_each_small_operator(check);
 }
 
-TEST_CASE("Reference<float> agrees with Reference<double>") {
-  operators::compare_all<Reference<float>>();
-}
+TEST_CASE("Reference<float> agrees with Reference<double>") { operators::compare_all<Reference<float>>(); }
 
-TEST_CASE("laws of Reference<double>") {
-  laws::check_all<Reference<double>>();
-}
+TEST_CASE("laws of Reference<double>") { laws::check_all<Reference<double>>(); }
 
 TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
   using B = Reference<double>;

@@ -31,9 +31,7 @@ Operator cube() {
               }};
 }
 
-bool found(const GradientReport& report, const char* words) {
-  return report.worst.find(words) != std::string::npos;
-}
+bool found(const GradientReport& report, const char* words) { return report.worst.find(words) != std::string::npos; }
 
 constexpr double broken = std::numeric_limits<double>::infinity();
 
@@ -92,9 +90,7 @@ TEST_CASE("a write outside a tensor is found, before and behind") {
   Operator op = cube();
   int at = -1;
   SUBCASE("before") {}
-  SUBCASE("behind") {
-    at = 7;
-  }
+  SUBCASE("behind") { at = 7; }
   op.forward = [right = op.forward, at](auto& stream, const auto& m) {
     right(stream, m);
     m.work[0][at] = 1;

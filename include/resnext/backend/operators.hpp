@@ -137,7 +137,8 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   { inference.packed_size() } -> std::convertible_to<std::size_t>;
   { inference.scratch_size() } -> std::convertible_to<std::size_t>;
   { inference.implementation() } -> std::convertible_to<std::string_view>;
-  inference.pack(stream, host, host, y);                        // weights [out, in/groups, k, k], bias [out] -> packed
+  inference.pack(stream, host, host, y);                        // weights [out, in/groups, k, k], bias [out] -> packed;
+                                                                // from doubles too where Scalar is double
   inference.run(stream, x, x, y, y);                            // x, packed, y (the residual on entry if asked), scratch
 
   { convolution.packed_size() } -> std::convertible_to<std::size_t>;

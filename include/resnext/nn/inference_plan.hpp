@@ -202,12 +202,12 @@ class InferencePlan {
   }
 
   /// Inference turns a batch norm into y = scale x + shift.
-  void fold(const StateDict& state, int norm, std::vector<double>& scale, std::vector<float>& shift) const {
+  void fold(const StateDict& state, int norm, std::vector<double>& scale, std::vector<HostScalar<B>>& shift) const {
     const auto weight = state.at(norm, Role::weight), bias = state.at(norm, Role::bias);
     const auto mean = state.at(norm, Role::running_mean), variance = state.at(norm, Role::running_var);
     for (std::size_t c = 0; c < scale.size(); ++c) {
       scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
-      shift[c] = static_cast<float>(bias[c] - mean[c] * scale[c]);
+      shift[c] = static_cast<HostScalar<B>>(bias[c] - mean[c] * scale[c]);
     }
   }
 
@@ -215,17 +215,17 @@ class InferencePlan {
     const Layer& layer = row(unit.row);
     const auto channels = static_cast<std::size_t>(layer.out);
     std::vector<double> scale(channels, 1.0);
-    std::vector<float> shift(channels, 0.0f);
+    std::vector<HostScalar<B>> shift(channels);
     if (auto* convolution = std::get_if<Convolution>(&op)) {
       if (unit.norm >= 0) fold(state, unit.norm, scale, shift);
       const auto weights = state.at(unit.row, Role::weight);
-      std::vector<float> folded(weights.begin(), weights.end());
+      std::vector<HostScalar<B>> folded(weights.begin(), weights.end());
       const std::size_t each = folded.size() / channels;
-      for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<float>(folded[i] * scale[i / each]);
+      for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<HostScalar<B>>(folded[i] * scale[i / each]);
       convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
       fold(state, unit.row, scale, shift);
-      const std::vector<float> rounded(scale.begin(), scale.end());
+      const std::vector<HostScalar<B>> rounded(scale.begin(), scale.end());
       B::upload(stream, rounded, weights_.data() + norm->weights);
       B::upload(stream, shift, weights_.data() + norm->weights + channels);
     } else if (auto* linear = std::get_if<Linear>(&op)) {

@@ -150,8 +150,12 @@ class ReferenceInferenceConvolution {
   std::size_t scratch_size() const { return convolution_.scratch_size(); }
   std::string_view implementation() const { return convolution_.implementation(); }
 
-  void pack(HostStream&, const float* weights, const float* bias, T* packed) const {
-    std::copy_n(bias, shape_.out, std::copy_n(weights, shape_.weight_size(), packed));
+  /// From floats or, so that a folded batch norm is not rounded, doubles.
+  template <class Host>
+  void pack(HostStream&, const Host* weights, const Host* bias, T* packed) const {
+    const auto round = [](Host value) { return static_cast<T>(value); };
+    packed = std::transform(weights, weights + shape_.weight_size(), packed, round);
+    std::transform(bias, bias + shape_.out, packed, round);
   }
 
   void run(HostStream&, const T* x, const T* packed, T* y, T* scratch) const {
