@@ -1,0 +1,188 @@
+/// @file
+/// Batch normalisation with the statistics of the batch, fused with the addition and the ReLU that follow it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include <resnext/backend/check_shapes.hpp>
+#include <resnext/backend/cpu/pointwise.hpp>
+#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/operators.hpp>
+
+namespace resnext::detail {
+
+/// Constants of the channels of one ghost batch; scale is gamma / std.
+struct NormTask {
+  const float *mean, *scale, *beta;
+  bool relu;
+};
+
+}  // namespace resnext::detail
+
+#define RESNEXT_KERNELS <resnext/backend/cpu/norm-inl.h>
+#include <resnext/backend/cpu/for_each_target-inl.h>
+
+namespace resnext::detail {
+
+/// Train-mode batch normalisation (Ioffe & Szegedy 2015). It is bound by memory: forward reads x twice, backward reads
+/// x and dy twice, and nothing is read for the ReLU unless another map was added.
+///
+/// Sums are taken around a pivot near the mean, in float over short runs of rows and in double over those, each thread
+/// its own rows: bits depend on the number of threads only. `saved` is, for each ghost batch, the mean of every channel
+/// and then 1 / sqrt(variance + epsilon).
+class CpuBatchNorm {
+ public:
+  /// @throws ShapeError for an impossible shape or ghost batch, and for one value per channel.
+  CpuBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
+      : options_(options), channels_(shape.c), width_(static_cast<std::size_t>(shape.c)) {
+    check_shape(shape, options, path);
+    rows_ = shape.size() / shape.c / options.groups;
+    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_ * shape.c / least_run, 1, threads()));
+    sums_.resize(2 * width_ * static_cast<std::size_t>(parts_));
+    totals_.resize(4 * width_);
+  }
+
+  std::size_t saved_size() const { return 2 * width_ * static_cast<std::size_t>(options_.groups); }
+  /// Three constants of every channel, and two sums of every channel for each thread.
+  std::size_t scratch_size() const { return (3 + 2 * static_cast<std::size_t>(parts_)) * width_; }
+
+  /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
+  void forward(HostStream&, const float* x, const float* other, const float* gamma, const float* beta,
+               float* running_mean, float* running_var, float* y, float* saved, float* scratch) {
+    float* const pivot = scratch;
+    float* const scale = scratch + width_;
+    const double count = static_cast<double>(rows_);
+    std::fill(totals_.begin(), totals_.end(), 0.0);
+    for (int group = 0; group < options_.groups; ++group) {
+      const std::int64_t begin = group * rows_ * channels_;
+      float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
+      float* const inverse = mean + width_;
+      find_pivot(x + begin, pivot);
+      sum(scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
+        RESNEXT_CALL(norm_statistics, x + begin + row * channels_, pivot, rows, channels_, first, second);
+      });
+      for (std::size_t c = 0; c < width_; ++c) {
+        const double shift = totals_[c] / count;
+        const double squares = std::max(0.0, totals_[width_ + c] - shift * totals_[c]);
+        mean[c] = static_cast<float>(pivot[c] + shift);
+        inverse[c] = static_cast<float>(1 / std::sqrt(squares / count + options_.epsilon));
+        scale[c] = gamma[c] * inverse[c];
+        totals_[2 * width_ + c] += pivot[c] + shift;
+        totals_[3 * width_ + c] += squares / (count - 1);
+      }
+      const NormTask task{mean, scale, beta, options_.relu};
+      for_each_part([&](int, std::int64_t row, std::int64_t rows) {
+        const std::int64_t at = begin + row * channels_;
+        RESNEXT_CALL(norm_forward, task, x + at, options_.add ? other + at : nullptr, y + at, rows, channels_);
+      });
+    }
+    const double keep = 1 - options_.momentum, take = options_.momentum / options_.groups;
+    for (std::size_t c = 0; c < width_; ++c) {
+      running_mean[c] = static_cast<float>(keep * running_mean[c] + take * totals_[2 * width_ + c]);
+      running_var[c] = static_cast<float>(keep * running_var[c] + take * totals_[3 * width_ + c]);
+    }
+  }
+
+  void backward(HostStream&, const float* x, const float* y, const float* dy, const float* dy2, const float* gamma,
+                const float* beta, const float* saved, float* dx, float* dother, float* dgamma, float* dbeta,
+                float* scratch) {
+    float* const scale = scratch;
+    float* const slope = scratch + width_;
+    float* const offset = scratch + 2 * width_;
+    const double count = static_cast<double>(rows_);
+    std::fill(totals_.begin(), totals_.end(), 0.0);
+    for (int group = 0; group < options_.groups; ++group) {
+      const std::int64_t begin = group * rows_ * channels_;
+      const float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
+      const float* const inverse = mean + width_;
+      for (std::size_t c = 0; c < width_; ++c) scale[c] = gamma[c] * inverse[c];
+      const NormTask task{mean, scale, beta, options_.relu};
+      const auto from = [&](const float* map, std::int64_t at) { return map == nullptr ? nullptr : map + at; };
+      sum(scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
+        const std::int64_t at = begin + row * channels_;
+        RESNEXT_CALL(norm_backward_sums, task, x + at, options_.add ? y + at : nullptr, dy + at, from(dy2, at),
+                     options_.add ? dother + at : nullptr, rows, channels_, first, second);
+      });
+      for (std::size_t c = 0; c < width_; ++c) {
+        const double inverse_c = inverse[c], scale_c = double{gamma[c]} * inverse_c;
+        const double projection = totals_[width_ + c] * inverse_c;
+        slope[c] = static_cast<float>(-scale_c * projection * inverse_c / count);
+        offset[c] = static_cast<float>(-scale_c * totals_[c] / count);
+        totals_[2 * width_ + c] += totals_[c];
+        totals_[3 * width_ + c] += projection;
+      }
+      // where a map was added, dother is the gradient before the ReLU by now
+      const NormTask second{mean, scale, beta, options_.relu && !options_.add};
+      for_each_part([&](int, std::int64_t row, std::int64_t rows) {
+        const std::int64_t at = begin + row * channels_;
+        RESNEXT_CALL(norm_backward, second, x + at, nullptr, options_.add ? dother + at : dy + at,
+                     options_.add ? nullptr : from(dy2, at), slope, offset, dx + at, rows, channels_);
+      });
+    }
+    for (std::size_t c = 0; c < width_; ++c) {
+      dbeta[c] = static_cast<float>(totals_[2 * width_ + c]);
+      dgamma[c] = static_cast<float>(totals_[3 * width_ + c]);
+    }
+  }
+
+ private:
+  /// Rows whose sums are taken in float.
+  static constexpr std::int64_t run = 128;
+
+  /// Calls `f(part, first row, rows)` for the rows of each thread.
+  template <class F>
+  void for_each_part(const F& f) const {
+    parallel_for(parts_, [&](int part) {
+      const std::int64_t begin = rows_ * part / parts_;
+      f(part, begin, rows_ * (part + 1) / parts_ - begin);
+    });
+  }
+
+  /// The mean of a few rows that lie far apart: close enough to the mean for sums around it not to cancel.
+  void find_pivot(const float* x, float* pivot) const {
+    const std::int64_t samples = std::min<std::int64_t>(rows_, 16);
+    std::fill_n(pivot, width_, 0.0f);
+    for (std::int64_t sample = 0; sample < samples; ++sample) {
+      const float* row = x + rows_ * sample / samples * channels_;
+      for (std::size_t c = 0; c < width_; ++c) pivot[c] += row[c];
+    }
+    for (std::size_t c = 0; c < width_; ++c) pivot[c] /= static_cast<float>(samples);
+  }
+
+  /// Adds up two sums of every channel over all rows into the first half of `totals_`. `kernel(row, rows, first,
+  /// second)` adds to float sums.
+  template <class Kernel>
+  void sum(float* scratch, const Kernel& kernel) {
+    for_each_part([&](int part, std::int64_t row, std::int64_t rows) {
+      float* const short_sums = scratch + (3 + 2 * static_cast<std::size_t>(part)) * width_;
+      double* const sums = sums_.data() + 2 * static_cast<std::size_t>(part) * width_;
+      std::fill_n(sums, 2 * width_, 0.0);
+      for (const std::int64_t end = row + rows; row < end; row += run) {
+        std::fill_n(short_sums, 2 * width_, 0.0f);
+        kernel(row, std::min(run, end - row), short_sums, short_sums + width_);
+        for (std::size_t i = 0; i < 2 * width_; ++i) sums[i] += short_sums[i];
+      }
+    });
+    std::copy_n(sums_.data(), 2 * width_, totals_.data());
+    for (int part = 1; part < parts_; ++part) {
+      const double* sums = sums_.data() + 2 * static_cast<std::size_t>(part) * width_;
+      for (std::size_t i = 0; i < 2 * width_; ++i) totals_[i] += sums[i];
+    }
+  }
+
+  NormOptions options_;
+  int channels_;
+  std::size_t width_;
+  std::int64_t rows_ = 0;
+  int parts_ = 1;
+  std::vector<double> sums_;    // [part][2][c]
+  std::vector<double> totals_;  // two sums of this ghost batch, then two of all
+};
+
+}  // namespace resnext::detail

@@ -1,0 +1,70 @@
+/// @file
+/// The CPU backend: oneDNN, and own kernels where they are faster.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <string_view>
+
+#include <resnext/backend/cpu/batch_norm.hpp>
+#include <resnext/backend/cpu/convolution.hpp>
+#include <resnext/backend/cpu/linear.hpp>
+#include <resnext/backend/cpu/pointwise.hpp>
+#include <resnext/backend/cpu/pool.hpp>
+#include <resnext/backend/cpu/registry.hpp>
+#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/operators.hpp>
+#include <resnext/backend/reference/loss.hpp>
+#include <resnext/tensor/buffer.hpp>
+
+namespace resnext {
+
+/// What people run: x86 with AVX-512 or AVX2 and FMA, anything else slower. The instruction set is chosen at run time,
+/// and `RESNEXT_ISA=avx2` or `portable` lowers it for own kernels and oneDNN alike; `OMP_NUM_THREADS` sets the threads.
+/// The same threads and instruction set give the same bits.
+template <class T>
+struct Cpu;
+
+template <>
+struct Cpu<float> : detail::HostMemory<float> {
+  using Scalar = float;
+  using Stream = CpuStream;
+  template <class U>
+  using Buffer = resnext::Buffer<U>;
+
+  using Registry = KernelRegistry;
+  /// Kernels for the distinct widths of the grouped 3x3 convolutions of `Net::layers`; the inference registry has no
+  /// backward kernels.
+  template <class Net>
+  static Registry inference_registry() {
+    return detail::make_registry<false, Net>();
+  }
+  template <class Net>
+  static Registry training_registry() {
+    return detail::make_registry<true, Net>();
+  }
+
+  using InferenceConvolution = detail::CpuInferenceConvolution;
+  using Convolution = detail::CpuConvolution;
+  using BatchNorm = detail::CpuBatchNorm;
+  using ScaleShift = detail::CpuScaleShift;
+  using Pointwise = detail::CpuPointwise;
+  using MaxPool = detail::CpuMaxPool;
+  using AveragePool = detail::CpuAveragePool;
+  using Linear = detail::CpuLinear;
+  using CrossEntropy = detail::ReferenceCrossEntropy<float>;  // a few thousand numbers a step, best in double
+
+  static constexpr std::string_view name() { return "Cpu<float>"; }
+  /// y += x.
+  static void accumulate(HostStream&, const float* x, float* y, std::int64_t size) {
+    detail::pointwise(y, x, y, size, false);
+  }
+  static void sgd(HostStream&, const SgdOptions& options, const float* hyper, std::int64_t size, float* weights,
+                  const float* gradient, float* velocity) {
+    detail::cpu_sgd(options, hyper, size, weights, gradient, velocity);
+  }
+};
+
+static_assert(Backend<Cpu<float>>);
+
+}  // namespace resnext

@@ -1,0 +1,118 @@
+/// @file
+/// What works on each element alone: addition, ReLU, scale and shift, the optimizer's step.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include <resnext/backend/check_shapes.hpp>
+#include <resnext/backend/cpu/isa.hpp>
+#include <resnext/backend/cpu/parallel.hpp>
+#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/operators.hpp>
+
+namespace resnext::detail {
+
+/// The scalars of one optimizer step.
+struct SgdTask {
+  float rate, scale, decay, momentum;
+  bool nesterov;
+};
+
+}  // namespace resnext::detail
+
+#define RESNEXT_INLINED __attribute__((always_inline))  // for lambdas
+#define RESNEXT_KERNELS <resnext/backend/cpu/pointwise-inl.h>
+#include <resnext/backend/cpu/for_each_target-inl.h>
+
+/// Calls a kernel of the instruction set of this process: `RESNEXT_CALL(pointwise, x, other, y, size, relu)`.
+#if RESNEXT_X86
+#define RESNEXT_CALL(kernel, ...)                                                              \
+  (::resnext::isa() == ::resnext::Isa::avx512 ? ::resnext::detail::avx512::kernel(__VA_ARGS__) \
+   : ::resnext::isa() == ::resnext::Isa::avx2 ? ::resnext::detail::avx2::kernel(__VA_ARGS__)   \
+                                              : ::resnext::detail::portable::kernel(__VA_ARGS__))
+#else
+#define RESNEXT_CALL(kernel, ...) ::resnext::detail::portable::kernel(__VA_ARGS__)
+#endif
+
+namespace resnext::detail {
+
+/// Cuts [0, size) into a run for each thread, in whole cache lines, and calls `f(begin, end)`; small work is not cut.
+template <class F>
+void parallel_runs(std::int64_t size, std::int64_t least, const F& f) {
+  const int parts = static_cast<int>(std::clamp<std::int64_t>(size / std::max<std::int64_t>(least, 1), 1, threads()));
+  const std::int64_t part = (size + parts - 1) / parts;
+  parallel_for(parts, [&](int t) {
+    const std::int64_t begin = std::min(size, t * part);
+    const std::int64_t end = std::min(size, begin + part);
+    if (begin < end) f(begin, end);
+  });
+}
+
+/// Floats below which a second thread costs more than it brings.
+inline constexpr std::int64_t least_run = 16 * 1024;
+
+/// y = x + other (may be null), rectified if asked.
+inline void pointwise(const float* x, const float* other, float* y, std::int64_t size, bool relu) {
+  parallel_runs(size, least_run, [&](std::int64_t begin, std::int64_t end) {
+    RESNEXT_CALL(pointwise, x + begin, other == nullptr ? nullptr : other + begin, y + begin, end - begin, relu);
+  });
+}
+
+/// See `SgdOptions`; one pass over all parameters.
+inline void cpu_sgd(const SgdOptions& options, const float* hyper, std::int64_t size, float* weights,
+                    const float* gradient, float* velocity) {
+  const SgdTask task{hyper[static_cast<int>(Hyper::learning_rate)], hyper[static_cast<int>(Hyper::gradient_scale)],
+                     static_cast<float>(options.weight_decay), static_cast<float>(options.momentum), options.nesterov};
+  parallel_runs(size, least_run, [&](std::int64_t begin, std::int64_t end) {
+    RESNEXT_CALL(sgd, task, weights + begin, gradient + begin, velocity + begin, end - begin);
+  });
+}
+
+/// y = x scale + shift for every channel, then ReLU if asked: a batch norm of fixed statistics.
+class CpuScaleShift {
+ public:
+  CpuScaleShift(const MapShape& shape, bool relu) : shape_(shape), relu_(relu) {
+    check_shape(shape, "scale and shift");
+  }
+
+  void run(HostStream&, const float* x, const float* scale, const float* shift, float* y) const {
+    const std::int64_t c = shape_.c;
+    parallel_runs(shape_.size() / c, least_run / c, [&](std::int64_t begin, std::int64_t end) {
+      RESNEXT_CALL(scale_shift, x + begin * c, scale, shift, y + begin * c, end - begin, shape_.c, relu_);
+    });
+  }
+
+ private:
+  MapShape shape_;
+  bool relu_;
+};
+
+/// Addition and/or ReLU. Where the sum is exactly zero the gradient of ReLU is zero.
+class CpuPointwise {
+ public:
+  CpuPointwise(const MapShape& shape, bool add, bool relu) : size_(shape.size()), add_(add), relu_(relu) {
+    check_shape(shape, "addition or ReLU");
+  }
+
+  void forward(HostStream&, const float* x, const float* other, float* y) const {
+    pointwise(x, add_ ? other : nullptr, y, size_, relu_);
+  }
+
+  void backward(HostStream&, const float* y, const float* dy, float* dx) const {
+    if (!relu_) {
+      if (dx != dy) pointwise(dy, nullptr, dx, size_, false);
+      return;
+    }
+    parallel_runs(size_, least_run, [&](std::int64_t begin, std::int64_t end) {
+      RESNEXT_CALL(rectify_backward, y + begin, dy + begin, dx + begin, end - begin);
+    });
+  }
+
+ private:
+  std::int64_t size_;
+  bool add_, relu_;
+};
+
+}  // namespace resnext::detail

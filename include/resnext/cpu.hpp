@@ -1,0 +1,8 @@
+/// @file
+/// The CPU backend: needs oneDNN, and OpenMP for more than one thread.
+#pragma once
+
+#include <resnext/backend/cpu/cpu.hpp>       // Cpu<float>
+#include <resnext/backend/cpu/grouped.hpp>   // GroupedConvolution<d>
+#include <resnext/backend/cpu/isa.hpp>       // Isa, isa(), available_isas()
+#include <resnext/backend/cpu/parallel.hpp>  // threads(), parallel_for()
