@@ -52,7 +52,8 @@ inline std::string read_text(const fs::path& path) {
 }
 
 inline fs::path write_text(const fs::path& path, std::string_view text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  fs::remove(path);  // ext4 waits for the disk when a file is truncated and written again
+  std::ofstream file(path, std::ios::binary);
   file.write(text.data(), static_cast<std::streamsize>(text.size()));
   if (!file.flush()) throw std::runtime_error("could not write " + path.string());
   return path;
