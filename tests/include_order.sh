@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Includes point one way: a header names only its own folder and those before it in this order; the programs' folders come
-# last and may name each other, but data/ and io/ do without nn/. No header names an umbrella.
+# Includes point one way: a header names only its own folder and those before it in this order; the last ones may name
+# each other. No header names an umbrella.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../include/resnext"
 declare -A rank=([.]=0 [model]=1 [tensor]=2 [backend]=3 [nn]=4 [train]=5 [data]=5 [io]=5 [eval]=5 [distributed]=5)
@@ -11,7 +11,7 @@ for file in */*.hpp */*/*.hpp */*.h */*/*.h; do
   while read -r name; do
     to=${name%%/*}
     [[ $to == "$name" ]] && to=.
-    if [[ -z ${rank[$from]:-} || -z ${rank[$to]:-} || ${rank[$to]} -gt ${rank[$from]} || $from:$to == @(data|io):nn ||
+    if [[ -z ${rank[$from]:-} || -z ${rank[$to]:-} || ${rank[$to]} -gt ${rank[$from]} ||
       $name == @(resnext|reference|cpu|cuda|mpi|nccl).hpp ]]; then
       echo "$file must not include <resnext/$name>"
       ((++failures))

@@ -1,8 +1,10 @@
 // Needs the CPU backend: does not link without oneDNN.
+#include <cstdio>
+
 #include <resnext/cpu.hpp>
 #include <resnext/resnext.hpp>
 
 int main() {
-  const resnext::Cpu<float>::AveragePool pool({.n = 1, .h = 2, .w = 2, .c = 8}, "pool");
-  return 0;
+  const resnext::Cpu<float>::Linear linear({.n = 2, .in = 8, .out = 3}, "fc");
+  return std::printf("%zu\n", linear.scratch_size()) < 0;
 }
