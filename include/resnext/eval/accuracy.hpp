@@ -1,0 +1,117 @@
+/// @file
+/// How well a network classifies: top-k accuracy and the loss, and the classes it thinks of.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include <resnext/data/loader.hpp>
+#include <resnext/nn/classifier.hpp>
+
+namespace resnext {
+
+/// Counts over evaluated images.
+struct Accuracy {
+  std::int64_t images = 0;
+  std::int64_t correct = 0;       ///< the label had the largest logit
+  std::int64_t correct_of_5 = 0;  ///< the label was among the five largest
+  double loss = 0;                ///< sum of the cross-entropy, without smoothing
+
+  double top1() const { return share(correct); }
+  double top5() const { return share(correct_of_5); }
+  double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
+
+  /// Counts the logits `[K]` of one image. NaN beats everything but is never right.
+  template <class T>
+  void add(std::span<const T> logits, std::int32_t label);
+
+ private:
+  double share(std::int64_t count) const {
+    return images > 0 ? static_cast<double>(count) / static_cast<double>(images) : 0;
+  }
+};
+
+/// A class and its probability.
+struct Prediction {
+  std::int32_t label = 0;
+  double probability = 0;
+};
+
+namespace detail {
+
+/// The logarithm of the sum of the exponentials.
+template <class T>
+double log_sum_exp(std::span<const T> logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const T logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
+  return largest + std::log(sum);
+}
+
+}  // namespace detail
+
+/// How many classes come before `label` when the logits `[K]` are sorted; of equal ones the first comes first.
+template <class T>
+int rank_of(std::span<const T> logits, std::int32_t label) {
+  const auto at = static_cast<std::size_t>(label);
+  if (std::isnan(logits[at])) return static_cast<int>(logits.size());
+  int rank = 0;
+  for (std::size_t k = 0; k < logits.size(); ++k) {
+    rank += std::isnan(logits[k]) || logits[k] > logits[at] || (logits[k] == logits[at] && k < at);
+  }
+  return rank;
+}
+
+/// The k most probable classes of an image with logits `[K]`, all of them if there are fewer.
+template <class T>
+std::vector<Prediction> most_probable(std::span<const T> logits, int k) {
+  const double total = detail::log_sum_exp(logits);
+  std::vector<Prediction> predictions;
+  for (const T logit : logits) {
+    predictions.push_back({static_cast<std::int32_t>(predictions.size()), std::exp(static_cast<double>(logit) - total)});
+  }
+  std::stable_sort(predictions.begin(), predictions.end(),
+                   [](const Prediction& a, const Prediction& b) { return a.probability > b.probability; });
+  predictions.resize(std::min(predictions.size(), static_cast<std::size_t>(std::max(k, 0))));
+  return predictions;
+}
+
+template <class T>
+void Accuracy::add(std::span<const T> logits, std::int32_t label) {
+  const int rank = rank_of(logits, label);
+  ++images;
+  correct += rank < 1;
+  correct_of_5 += rank < 5;
+  loss += detail::log_sum_exp(logits) - static_cast<double>(logits[static_cast<std::size_t>(label)]);
+}
+
+/// Classifies one epoch of `loader`, which should neither shuffle, augment nor drop images.
+/// @param visit called with each batch and its logits `[N, K]`
+/// @throws ShapeError when the data do not fit the network
+template <class Net, Backend B>
+Accuracy evaluate(Classifier<Net, B>& classifier, Loader& loader,
+                  const std::function<void(const Batch&, std::span<const HostScalar<B>>)>& visit = {}) {
+  const Dataset& data = loader.dataset();
+  if (data.classes > Net::classes) {
+    fail<ShapeError>(data.name, " has ", data.classes, " classes, the network only ", Net::classes);
+  }
+  Accuracy accuracy;
+  loader.start(0);
+  for (int i = 0; i < loader.batches(); ++i) {
+    const Batch& batch = loader.next();
+    const auto logits = classifier(Images(batch.images, batch.count, data.height, data.width, data.channels));
+    for (int n = 0; n < batch.count; ++n) {
+      const auto at = static_cast<std::size_t>(n);
+      accuracy.add(logits.subspan(at * Net::classes, Net::classes), batch.labels[at]);
+    }
+    if (visit) visit(batch, logits);
+  }
+  return accuracy;
+}
+
+}  // namespace resnext

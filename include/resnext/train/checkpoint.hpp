@@ -1,0 +1,323 @@
+/// @file
+/// Checkpoints: all that a run needs to go on as if it had never stopped, in one safetensors file.
+///
+/// Weights and BN statistics have torchvision's names, so that any program can read the file as plain weights.
+/// Velocities are `optimizer.velocity.<name>`; the place in the run is in the metadata. Nothing else is state: the
+/// learning rate, the order of the images and their augmentation are functions of the step, the epoch and the options.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <resnext/error.hpp>
+#include <resnext/io/parameters.hpp>
+#include <resnext/io/safetensors.hpp>
+#include <resnext/nn/trainer.hpp>
+#include <resnext/random.hpp>
+
+namespace resnext {
+
+/// Where a run stands, and what it was asked to do.
+struct RunState {
+  int epoch = 0, batch = 0;                    ///< the batch that comes next, from 0
+  std::int64_t step = 0;                       ///< steps done
+  TrainingMetrics metrics{};                   ///< sums over the epoch's batches so far
+  std::map<std::string, std::string> options;  ///< whatever decides the run's numbers, in words: seed, batch, ...
+};
+
+/// The state of a run of `Net`.
+template <class Net>
+struct Checkpoint {
+  std::filesystem::path path;
+  Parameters<Net> parameters, velocities;
+  RunState state;
+};
+
+namespace detail {
+
+inline constexpr std::string_view checkpoint_key = "resnext.";  // of all our metadata
+inline constexpr std::string_view option_key = "resnext.option.";
+inline constexpr std::string_view checksum_key = "resnext.checksum";
+inline constexpr std::string_view checkpoint_version = "1";
+inline constexpr std::string_view checkpoint_stem = "checkpoint-", checkpoint_extension = ".safetensors";
+
+/// A hash of byte strings, in which every single changed word changes the result.
+class Checksum {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    add(bytes.size());
+    std::uint64_t word = 0;
+    for (; bytes.size() >= sizeof word; bytes = bytes.subspan(sizeof word)) {
+      std::memcpy(&word, bytes.data(), sizeof word);
+      add(word);
+    }
+    word = 0;
+    if (!bytes.empty()) std::memcpy(&word, bytes.data(), bytes.size());
+    add(word);
+  }
+  void add(std::string_view text) { add(std::as_bytes(std::span(text))); }
+  void add(std::uint64_t word) { hash_ = mix(hash_ ^ word) + 0x9E3779B97F4A7C15u; }
+
+  std::uint64_t value() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0;
+};
+
+inline std::string hexadecimal(std::uint64_t value) {
+  std::array<char, 17> text{};
+  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+  return text.data();
+}
+
+/// Of everything a file holds but the checksum itself.
+inline std::string checksum_of(std::vector<TensorView> tensors, const std::map<std::string, std::string>& metadata) {
+  Checksum sum;
+  std::ranges::sort(tensors, {}, &TensorView::name);
+  for (const TensorView& tensor : tensors) {
+    sum.add(tensor.name);
+    sum.add(static_cast<std::uint64_t>(tensor.dtype));
+    sum.add(bytes_of(tensor.shape));
+    sum.add(tensor.bytes);
+  }
+  for (const auto& [key, value] : metadata) {
+    if (key == checksum_key) continue;
+    sum.add(key);
+    sum.add(value);
+  }
+  return hexadecimal(sum.value());
+}
+
+/// Tells networks apart: of everything in the layer table.
+inline std::string identity_of(std::span<const Layer> layers) {
+  Checksum sum;
+  for (const Layer& layer : layers) {
+    sum.add(layer.name.view());
+    for (const int number : {static_cast<int>(layer.op), layer.input, layer.other, layer.output, layer.in, layer.out,
+                             layer.kernel, layer.stride, layer.padding, layer.groups}) {
+      sum.add(static_cast<std::uint64_t>(number));
+    }
+  }
+  return hexadecimal(sum.value());
+}
+
+/// Exact: reads back as the same number.
+template <class T>
+std::string number_text(T number) {
+  std::array<char, 32> text{};
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
+}
+
+/// A field of the metadata as a non-negative number.
+template <class T>
+T number_field(const Safetensors& file, std::string_view name) {
+  const std::string key = std::string(checkpoint_key).append(name);
+  const auto at = file.metadata().find(key);
+  const std::string_view text = at == file.metadata().end() ? std::string_view() : at->second;
+  T number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || !(number >= 0)) {
+    fail<FileError>(file.path().string(), ": metadata ", key, ": expected a number from 0, found ", quoted(text));
+  }
+  return number;
+}
+
+/// The number in the name of a checkpoint.
+inline std::optional<std::int64_t> step_of(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with(checkpoint_stem) || !name.ends_with(checkpoint_extension)) return std::nullopt;
+  const char* begin = name.data() + checkpoint_stem.size();
+  const char* end = name.data() + name.size() - checkpoint_extension.size();
+  std::int64_t step = -1;
+  const auto [last, error] = std::from_chars(begin, std::max(begin, end), step);
+  return error == std::errc() && last == end && step >= 0 ? std::optional(step) : std::nullopt;
+}
+
+}  // namespace detail
+
+/// The first tensor with a value that is infinite or not a number, or nothing.
+inline std::optional<Name> first_not_finite(const StateDict& state) {
+  for (const StateDict::Slot& slot : state.slots()) {
+    const auto values = state[slot];
+    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
+      return slot.entry.name();
+    }
+  }
+  return std::nullopt;
+}
+
+/// The name that a checkpoint has in a folder.
+inline std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step) {
+  std::array<char, 32> digits{};
+  std::snprintf(digits.data(), digits.size(), "%010lld", static_cast<long long>(step));
+  return folder / std::string(detail::checkpoint_stem).append(digits.data()).append(detail::checkpoint_extension);
+}
+
+/// The checkpoints of a folder, the newest first; none when there is no such folder.
+inline std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (detail::step_of(entry.path())) paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths, std::ranges::greater{}, [](const auto& path) { return *detail::step_of(path); });
+  return paths;
+}
+
+/// Writes a checkpoint, completely or not at all, also when the machine stops in the middle. Equal states give equal
+/// files.
+/// @throws Error when a value is infinite or not a number, FileError when the file cannot be written
+inline void save_checkpoint(const std::filesystem::path& path, const StateDict& parameters, const StateDict& velocities,
+                            const RunState& state) {
+  for (const StateDict* tensors : {&parameters, &velocities}) {
+    if (const auto name = first_not_finite(*tensors)) {
+      fail<Error>(path.string(), ": not written: ", name->view(), tensors == &velocities ? " (velocity)" : "",
+                  " is infinite or not a number after step ", state.step);
+    }
+  }
+  std::map<std::string, std::string> metadata{{"format", "pt"}};
+  const auto put = [&](std::string_view name, std::string value) {
+    metadata[std::string(detail::checkpoint_key).append(name)] = std::move(value);
+  };
+  put("checkpoint", std::string(detail::checkpoint_version));
+  put("network", detail::identity_of(parameters.layers()));
+  put("epoch", detail::number_text(state.epoch));
+  put("batch", detail::number_text(state.batch));
+  put("step", detail::number_text(state.step));
+  put("loss", detail::number_text(state.metrics.loss));
+  put("correct", detail::number_text(state.metrics.correct));
+  put("images", detail::number_text(state.metrics.images));
+  for (const auto& [name, value] : state.options) metadata[std::string(detail::option_key).append(name)] = value;
+
+  std::vector<TensorView> tensors = tensor_views(parameters);
+  const auto more = tensor_views(velocities, std::string(optimizer_prefix) + "velocity.", true);
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  metadata[std::string(detail::checksum_key)] = detail::checksum_of(tensors, metadata);
+  write_safetensors(path, tensors, metadata);
+}
+
+/// Removes from a folder all checkpoints but the last `keep` that are not newer than `step` (a later one belongs to a run
+/// that was given up), and what writers that were killed have left behind.
+inline void prune_checkpoints(const std::filesystem::path& folder, int keep, std::int64_t step) {
+  std::error_code ignored;  // what cannot be removed stays
+  int kept = 0;
+  for (const auto& path : checkpoints_in(folder)) {
+    const bool current = *detail::step_of(path) <= step;
+    if (!current || kept == std::max(keep, 1)) {
+      std::filesystem::remove(path, ignored);
+    } else {
+      ++kept;
+    }
+  }
+  std::vector<std::filesystem::path> leftovers;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(detail::checkpoint_stem) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
+  }
+  for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
+}
+
+/// Opens a checkpoint and compares its checksum.
+/// @throws FileError when it is truncated, damaged, or no checkpoint
+inline Safetensors open_checkpoint(const std::filesystem::path& path) {
+  Safetensors file(path);
+  const auto at = file.metadata().find(std::string(detail::checksum_key));
+  if (at == file.metadata().end()) {
+    fail<FileError>(path.string(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
+  }
+  std::vector<TensorView> tensors;
+  for (const Safetensors::Entry& entry : file.entries()) {
+    tensors.emplace_back(entry.name, entry.dtype, entry.shape, file.bytes(entry));
+  }
+  const std::string found = detail::checksum_of(std::move(tensors), file.metadata());
+  if (at->second != found) {
+    fail<FileError>(path.string(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ", found);
+  }
+  return file;
+}
+
+/// Where the run of an open checkpoint stands.
+/// @throws FileError when the metadata are of another version or incomplete
+inline RunState run_state(const Safetensors& file) {
+  const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "checkpoint");
+  if (at == file.metadata().end() || at->second != detail::checkpoint_version) {
+    fail<FileError>(file.path().string(), ": expected a checkpoint of version ", detail::checkpoint_version, ", found ",
+                    at == file.metadata().end() ? "none" : detail::quoted(at->second));
+  }
+  RunState state;
+  state.epoch = detail::number_field<int>(file, "epoch");
+  state.batch = detail::number_field<int>(file, "batch");
+  state.step = detail::number_field<std::int64_t>(file, "step");
+  state.metrics.loss = detail::number_field<double>(file, "loss");
+  state.metrics.correct = detail::number_field<double>(file, "correct");
+  state.metrics.images = detail::number_field<double>(file, "images");
+  for (const auto& [key, value] : file.metadata()) {
+    if (key.starts_with(detail::option_key)) state.options[key.substr(detail::option_key.size())] = value;
+  }
+  return state;
+}
+
+namespace detail {
+
+/// Reads the tensors of an intact checkpoint.
+inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, StateDict& velocities) {
+  RunState state = run_state(file);
+  read_tensors(file, parameters);
+  read_tensors(file, velocities, std::string(optimizer_prefix) + "velocity.", true);
+  const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
+  const std::string expected = identity_of(parameters.layers());
+  if (at == file.metadata().end() || at->second != expected) {
+    fail<FileError>(file.path().string(), ": its tensors fit, but it is of another network: expected ", expected,
+                    ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
+  }
+  return state;
+}
+
+}  // namespace detail
+
+/// Reads a checkpoint of `Net`.
+/// @throws FileError when it is truncated, damaged, no checkpoint, of another version or of another network
+template <class Net>
+Checkpoint<Net> load_checkpoint(const std::filesystem::path& path) {
+  const Safetensors file = open_checkpoint(path);
+  Checkpoint<Net> checkpoint;
+  checkpoint.path = path;
+  checkpoint.state = detail::read_checkpoint(file, checkpoint.parameters, checkpoint.velocities);
+  return checkpoint;
+}
+
+/// The newest intact checkpoint of a folder, or nothing when it has none at all.
+/// @param damaged called with what is wrong with each newer one that had to be passed over
+/// @throws FileError when all are damaged
+inline std::optional<std::filesystem::path> latest_checkpoint(
+    const std::filesystem::path& folder, const std::function<void(const std::string&)>& damaged = {}) {
+  const auto paths = checkpoints_in(folder);
+  for (const auto& path : paths) {
+    try {
+      open_checkpoint(path);
+      return path;
+    } catch (const FileError& error) {
+      if (damaged) damaged(error.what());
+    }
+  }
+  if (paths.empty()) return std::nullopt;
+  fail<FileError>(folder.string(), ": none of its ", paths.size(), " checkpoints is intact");
+}
+
+}  // namespace resnext

@@ -1,0 +1,139 @@
+/// @file
+/// The loop of a training run: epochs, evaluation, checkpoints, and how it ends.
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <resnext/data/loader.hpp>
+#include <resnext/error.hpp>
+#include <resnext/eval/accuracy.hpp>
+#include <resnext/nn/trainer.hpp>
+#include <resnext/train/checkpoint.hpp>
+#include <resnext/train/schedule.hpp>
+
+namespace resnext {
+
+/// What a run has reached in the middle of an epoch.
+struct Progress {
+  int epoch = 0, epochs = 0;   ///< this one, from 0, of how many
+  int batch = 0, batches = 0;  ///< done in this epoch, of how many
+  TrainingMetrics metrics{};   ///< of the epoch so far
+  double images_per_second = 0;
+  double seconds_left = 0;  ///< of training, for all epochs
+};
+
+/// What an epoch has brought.
+struct EpochResult {
+  int epoch = 0;          ///< from 0
+  std::int64_t step = 0;  ///< steps done in the whole run
+  double learning_rate = 0;
+  TrainingMetrics train{};
+  std::optional<Accuracy> test;
+  double seconds = 0;            ///< of training
+  double images_per_second = 0;  ///< in training
+};
+
+/// How `fit` runs, and who watches.
+struct FitOptions {
+  int epochs = 1;
+  Schedule schedule = Schedule::step_decay(0.1, {});
+  std::filesystem::path checkpoints{};  ///< an existing folder; empty to write none
+  int keep = 3;                         ///< checkpoints that stay
+  int checkpoint_every = 0;             ///< steps; one is written at the end of each epoch in any case
+  int report_every = 10;                ///< steps after which the loss is looked at and progress is reported
+  std::function<bool()> stop{};         ///< asked before every step; true ends the run with a checkpoint
+  std::function<void(const Progress&)> progress{};
+  std::function<void(const EpochResult&)> epoch_done{};  ///< before that epoch's checkpoint is written
+};
+
+namespace detail {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace detail
+
+/// Trains from `state` to the end of the last epoch and keeps `state` up to date. The numbers of a run that is
+/// interrupted, restored with `trainer.restore` and fitted again are those of one that was never stopped, bit for bit.
+/// @param test evaluated after each epoch unless it is null
+/// @return false when `options.stop` ended it
+/// @throws Error when the loss or a weight becomes infinite or not a number, or a checkpoint cannot be written
+template <class Net, Backend B, class Comm>
+bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
+  const Dataset& data = train.dataset();
+  std::filesystem::path last_checkpoint;
+  const auto save = [&] {
+    if (options.checkpoints.empty() || trainer.communicator().rank() != 0) return;
+    const auto path = checkpoint_path(options.checkpoints, state.step);
+    save_checkpoint(path, trainer.parameters(), trainer.velocities(), state);
+    prune_checkpoints(options.checkpoints, options.keep, state.step);
+    last_checkpoint = path;
+  };
+  const auto read_metrics = [&] {
+    const TrainingMetrics fresh = trainer.read_metrics();
+    if (!std::isfinite(fresh.loss)) {
+      fail<Error>("the loss became ", fresh.loss, " at or shortly before step ", state.step, " (epoch ", state.epoch + 1,
+                  ", learning rate ", options.schedule(state.step - 1), "); ",
+                  last_checkpoint.empty() ? "no checkpoint was written" : "the last checkpoint is ",
+                  last_checkpoint.string(), ". Try a lower learning rate or a longer warm-up");
+    }
+    state.metrics.loss += fresh.loss;
+    state.metrics.correct += fresh.correct;
+    state.metrics.images += fresh.images;
+  };
+
+  train.start(state.epoch, state.batch);
+  while (state.epoch < options.epochs) {
+    const detail::Stopwatch watch;
+    std::int64_t images = 0;  // of this process, unlike state.metrics
+    while (state.batch < train.batches()) {
+      if (options.stop && options.stop()) {
+        read_metrics();
+        save();
+        return false;
+      }
+      trainer.set_learning_rate(options.schedule(state.step));
+      const Batch& batch = train.next();
+      trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels);
+      ++state.batch;
+      ++state.step;
+      images += batch.count;
+      const bool last = state.batch == train.batches();
+      const bool save_now = !last && options.checkpoint_every > 0 && state.step % options.checkpoint_every == 0;
+      if (!last && !save_now && state.step % options.report_every != 0) continue;
+      read_metrics();
+      if (save_now) save();
+      if (!options.progress) continue;
+      const double speed = static_cast<double>(images) / watch.seconds();
+      const double epochs_left = options.epochs - state.epoch - static_cast<double>(state.batch) / train.batches();
+      options.progress({state.epoch, options.epochs, state.batch, train.batches(), state.metrics, speed,
+                        static_cast<double>(data.size()) * epochs_left / (speed * trainer.communicator().size())});
+    }
+    EpochResult result{state.epoch, state.step, options.schedule(state.step - 1), state.metrics, {}, watch.seconds(), 0};
+    result.images_per_second = static_cast<double>(images) / result.seconds;
+    if (test != nullptr) {
+      Classifier<Net, B> classifier(trainer.parameters());
+      result.test = evaluate(classifier, *test);
+    }
+    if (options.epoch_done) options.epoch_done(result);
+    ++state.epoch;
+    state.batch = 0;
+    state.metrics = {};
+    save();
+  }
+  return true;
+}
+
+}  // namespace resnext

@@ -1,0 +1,208 @@
+#include <doctest/doctest.h>
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <resnext/train/checkpoint.hpp>
+
+#include "files.hpp"
+#include "train/run.hpp"
+
+using namespace resnext;
+using test::Tiny;
+using testing::message_of;
+using testing::read_text;
+using testing::TemporaryFolder;
+using testing::write_text;
+namespace fs = std::filesystem;
+
+namespace {
+
+using OtherWidth = Network<Template<CifarStem<4, 1>, Bottleneck<2, 3>, Planes<4>, Stage<1>, Stage<1>, Classes<3>>>;
+// Differs from Tiny in nothing that has a tensor.
+inline constexpr BlockOptions no_shortcut{.residual = false};
+using Plain = Network<Template<CifarStem<4, 1>, Bottleneck<2, 2, no_shortcut>, Planes<4>, Stage<2>, Classes<3>>>;
+using Bare = Network<Template<CifarStem<16, 1>, Bottleneck<2, 2>, Planes<4>, Stage<1>, Classes<3>>>;
+using BareWithout = Network<Template<CifarStem<16, 1>, Bottleneck<2, 2, no_shortcut>, Planes<4>, Stage<1>, Classes<3>>>;
+
+RunState some_state() {
+  return {.epoch = 2,
+          .batch = 5,
+          .step = 1234,
+          .metrics = {.loss = 0.1 + 0.2, .correct = 17, .images = 40},
+          .options = {{"seed", "18446744073709551615"}, {"network", "a \"quoted\" name"}}};
+}
+
+template <class Net>
+Parameters<Net> filled(std::uint64_t seed) {
+  auto parameters = initialized<Net>(seed);
+  const Random random(seed, "all");
+  for (std::size_t i = 0; i < parameters.values().size(); ++i) parameters.values()[i] = random.uniform(i) - 0.25f;
+  return parameters;
+}
+
+bool equal(const StateDict& a, const StateDict& b, bool learned_only) {
+  for (const auto& slot : a.slots()) {
+    if (learned_only && !slot.entry.learned()) continue;
+    const auto x = a[slot], y = b[slot];
+    if (!std::equal(x.begin(), x.end(), y.begin(), y.end())) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("a checkpoint gives back everything, exactly") {
+  const TemporaryFolder folder;
+  auto parameters = filled<Tiny>(1), velocities = filled<Tiny>(2);
+  parameters.set_batches_tracked(1234);
+  const fs::path path = folder / "checkpoint-0000001234.safetensors";
+  save_checkpoint(path, parameters, velocities, some_state());
+  CHECK(folder.files() == 1);
+
+  const auto loaded = load_checkpoint<Tiny>(path);
+  CHECK(equal(loaded.parameters, parameters, false));
+  CHECK(loaded.parameters.batches_tracked() == 1234);
+  CHECK(equal(loaded.velocities, velocities, true));
+  CHECK(loaded.state.epoch == 2);
+  CHECK(loaded.state.batch == 5);
+  CHECK(loaded.state.step == 1234);
+  CHECK(loaded.state.metrics.loss == 0.1 + 0.2);
+  CHECK(loaded.state.metrics.correct == 17);
+  CHECK(loaded.state.metrics.images == 40);
+  CHECK(loaded.state.options == some_state().options);
+
+  SUBCASE("others read it as plain weights") {
+    CHECK(equal(load_safetensors<Tiny>(path), parameters, false));
+    const Safetensors file(path);
+    REQUIRE(file.find("layer1.0.conv2.weight"));
+    CHECK(file.find("layer1.0.conv2.weight")->shape == std::vector<std::int64_t>{4, 2, 3, 3});
+    REQUIRE(file.find("optimizer.velocity.layer1.0.conv2.weight"));
+    CHECK(file.find("optimizer.velocity.bn1.running_mean") == nullptr);
+  }
+  SUBCASE("equal states give equal files") {
+    save_checkpoint(folder / "again.safetensors", parameters, velocities, some_state());
+    CHECK(read_text(folder / "again.safetensors") == read_text(path));
+  }
+}
+
+TEST_CASE("no byte of a checkpoint can change unnoticed, and no truncation") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000000001.safetensors", bad = folder / "bad.safetensors";
+  save_checkpoint(path, filled<Bare>(1), filled<Bare>(2), some_state());
+  const std::string good = read_text(path);
+  REQUIRE(message_of<FileError>([&] { load_checkpoint<Bare>(path); }) == "");
+  // Every byte of the header, and every 31st of the data; the bit walks through all eight.
+  const std::size_t header = good.find("}}") + 64;
+  std::size_t tried = 0, refused = 0;
+  for (std::size_t at = 0; at < good.size(); at += at < header ? 1 : 31) {
+    std::string text = good;
+    text[at] = static_cast<char>(text[at] ^ (1 << (at % 8)));
+    write_text(bad, text);
+    ++tried;
+    refused += message_of<FileError>([&] { load_checkpoint<Bare>(bad); }) != "";
+  }
+  CHECK(refused == tried);
+  for (std::size_t size = 0; size < good.size(); size += 97) {
+    write_text(bad, good.substr(0, size));
+    CHECK(message_of<FileError>([&] { load_checkpoint<Bare>(bad); }) != "");
+  }
+  CHECK(message_of<FileError>([&] { load_checkpoint<Bare>(folder / "none.safetensors"); }) != "");
+  save_safetensors(bad, filled<Bare>(1));
+  CHECK(message_of<FileError>([&] { load_checkpoint<Bare>(bad); }) ==
+        bad.string() + ": expected a checkpoint, found no metadata resnext.checksum");
+}
+
+TEST_CASE("another network's checkpoint is refused, in words") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000000001.safetensors";
+  save_checkpoint(path, filled<Tiny>(1), filled<Tiny>(2), some_state());
+  const std::string shapes = message_of<FileError>([&] { load_checkpoint<OtherWidth>(path); });
+  CHECK(shapes.find("layer1.0.conv1.weight: expected [6, 4, 1, 1], found [4, 4, 1, 1]") != std::string::npos);
+  const std::string names = message_of<FileError>([&] { load_checkpoint<Plain>(path); });
+  CHECK(names.find("missing") != std::string::npos);
+  CHECK(names.find("unexpected") != std::string::npos);
+  // The same tensors, but without the addition.
+  save_checkpoint(path, filled<Bare>(1), filled<Bare>(2), some_state());
+  CHECK(message_of<FileError>([&] { load_checkpoint<BareWithout>(path); }).find("of another network") !=
+        std::string::npos);
+}
+
+TEST_CASE("metadata are checked even when the checksum is right") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000000001.safetensors";
+  const auto parameters = filled<Bare>(1);
+  const auto with = [&](const std::string& key, const std::string& value) {
+    save_checkpoint(path, parameters, parameters, some_state());
+    const Safetensors file(path);
+    auto metadata = file.metadata();
+    metadata[key] = value;
+    std::vector<TensorView> tensors;
+    for (const auto& entry : file.entries()) {
+      tensors.emplace_back(entry.name, entry.dtype, entry.shape, file.bytes(entry));
+    }
+    metadata["resnext.checksum"] = detail::checksum_of(tensors, metadata);
+    write_safetensors(folder / "changed.safetensors", tensors, metadata);
+    return message_of<FileError>([&] { load_checkpoint<Bare>(folder / "changed.safetensors"); });
+  };
+  CHECK(with("resnext.option.note", "anything") == "");
+  CHECK(with("resnext.checkpoint", "2").find("version 1, found \"2\"") != std::string::npos);
+  for (const std::string value : {"-1", "", "3x", "99999999999999999999", "nan"}) {
+    CAPTURE(value);
+    CHECK(with("resnext.epoch", value).find("metadata resnext.epoch: expected a number from 0") != std::string::npos);
+  }
+  CHECK(with("resnext.loss", "nan") != "");
+}
+
+TEST_CASE("the newest intact checkpoint is found, and it is said which were passed over") {
+  const TemporaryFolder folder;
+  CHECK(!latest_checkpoint(folder.path()));
+  CHECK(!latest_checkpoint(folder / "none"));
+  const auto parameters = filled<Bare>(1);
+  for (const int step : {9, 10, 100}) {
+    save_checkpoint(checkpoint_path(folder.path(), step), parameters, parameters, some_state());
+  }
+  write_text(folder / "checkpoint-x.safetensors", "no number");
+  write_text(folder / "other.safetensors", "another file");
+  CHECK(latest_checkpoint(folder.path()) == checkpoint_path(folder.path(), 100));
+
+  const std::string good = read_text(checkpoint_path(folder.path(), 100));
+  write_text(checkpoint_path(folder.path(), 100), good.substr(0, good.size() - 1));
+  std::vector<std::string> said;
+  const auto listen = [&](const std::string& message) { said.push_back(message); };
+  CHECK(latest_checkpoint(folder.path(), listen) == checkpoint_path(folder.path(), 10));
+  REQUIRE(said.size() == 1);
+  CHECK(said[0].find("checkpoint-0000000100.safetensors") != std::string::npos);
+
+  write_text(checkpoint_path(folder.path(), 10), "");
+  write_text(checkpoint_path(folder.path(), 9), "x");
+  CHECK(message_of<FileError>([&] { latest_checkpoint(folder.path()); }).find("none of its 3 checkpoints is intact") !=
+        std::string::npos);
+}
+
+TEST_CASE("the last few are kept, and nothing that was given up") {
+  const TemporaryFolder folder;
+  for (const int step : {1, 2, 3, 4, 5, 50}) write_text(checkpoint_path(folder.path(), step), "x");
+  write_text(folder / "checkpoint-0000000007.safetensors.123-0.tmp", "killed in the middle");
+  write_text(folder / "notes.tmp", "somebody else's");
+  prune_checkpoints(folder.path(), 2, 5);
+  CHECK(checkpoints_in(folder.path()) == std::vector<fs::path>{checkpoint_path(folder.path(), 5),
+                                                               checkpoint_path(folder.path(), 4)});
+  CHECK(folder.files() == 3);
+  CHECK(fs::exists(folder / "notes.tmp"));
+}
+
+TEST_CASE("a state that is not finite is not written") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000000001.safetensors";
+  auto good = filled<Tiny>(1), bad = good;
+  bad["layer2.0.bn1.running_var"][1] = std::numeric_limits<float>::infinity();
+  CHECK(message_of<Error>([&] { save_checkpoint(path, bad, good, some_state()); })
+            .find("layer2.0.bn1.running_var is infinite or not a number after step 1234") != std::string::npos);
+  bad = good;
+  bad["fc.bias"][0] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(message_of<Error>([&] { save_checkpoint(path, good, bad, some_state()); }).find("fc.bias (velocity)") !=
+        std::string::npos);
+  CHECK(folder.files() == 0);
+}

@@ -1,0 +1,122 @@
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include <resnext/train/fit.hpp>
+#include <resnext/train/progress.hpp>
+
+#include "files.hpp"
+#include "train/run.hpp"
+
+using namespace resnext;
+using test::Run;
+using testing::message_of;
+using testing::read_text;
+using testing::TemporaryFolder;
+
+TEST_CASE("a run learns, evaluates every epoch and reports") {
+  const TemporaryFolder folder;
+  Run run;
+  FitOptions options = Run::options(folder.path());
+  options.epochs = 8;
+  options.schedule = Schedule::cosine(0.1, 8 * 7);
+  options.keep = 2;
+  std::vector<EpochResult> epochs;
+  options.epoch_done = [&](const EpochResult& result) { epochs.push_back(result); };
+  std::vector<Progress> reports;
+  options.progress = [&](const Progress& progress) { reports.push_back(progress); };
+  CHECK(run.fit(options));
+  REQUIRE(epochs.size() == 8);
+  for (std::size_t i = 0; i < epochs.size(); ++i) {
+    CHECK(epochs[i].epoch == static_cast<int>(i));
+    CHECK(epochs[i].step == static_cast<std::int64_t>(i + 1) * 7);
+    CHECK(epochs[i].train.images == 50);
+    REQUIRE(epochs[i].test);
+    CHECK(epochs[i].test->images == 30);
+  }
+  CHECK(epochs.back().test->top1() > 0.9);
+  CHECK(epochs.back().test->mean_loss() < epochs.front().test->mean_loss());
+  REQUIRE(!reports.empty());
+  CHECK(reports.back().batch == 7);
+  CHECK(reports.back().seconds_left == doctest::Approx(0));
+  CHECK(reports.back().metrics.images == 50);
+  CHECK(checkpoints_in(folder.path()) == std::vector{checkpoint_path(folder.path(), 56), checkpoint_path(folder.path(), 49)});
+  CHECK(run.state.epoch == 8);
+  CHECK(run.fit(options));  // nothing is left to do
+  CHECK(epochs.size() == 8);
+}
+
+TEST_CASE("a resumed run equals the one that was never stopped, bit for bit") {
+  const TemporaryFolder whole_folder;
+  Run whole;
+  std::vector<double> losses;
+  FitOptions options = Run::options(whole_folder.path());
+  options.epoch_done = [&](const EpochResult& result) { losses.push_back(result.test->loss); };
+  REQUIRE(whole.fit(options));
+  const std::string expected = read_text(checkpoint_path(whole_folder.path(), 21));
+  REQUIRE(!expected.empty());
+
+  // Stopped before the first step, within an epoch, at its end, in the last epoch; each time a new program.
+  for (const int workers : {0, 2}) {
+    const TemporaryFolder folder;
+    options = Run::options(folder.path());
+    std::vector<double> resumed_losses;
+    options.epoch_done = [&](const EpochResult& result) { resumed_losses.push_back(result.test->loss); };
+    const std::vector<int> stops{0, 1, 6, 7, 10, 20};
+    for (const int stop : stops) {
+      Run run(workers);
+      if (stop != stops.front()) run.resume(*latest_checkpoint(folder.path()));
+      options.stop = [&] { return run.state.step == stop; };
+      CHECK(!run.fit(options));
+      CHECK(run.state.step == stop);
+    }
+    Run last(workers);
+    last.resume(*latest_checkpoint(folder.path()));
+    CHECK(last.state.step == 20);
+    options.stop = {};
+    CHECK(last.fit(options));
+    CHECK(read_text(checkpoint_path(folder.path(), 21)) == expected);
+    CHECK(resumed_losses == losses);
+  }
+}
+
+TEST_CASE("checkpoints within an epoch change nothing") {
+  const TemporaryFolder folder, often;
+  Run run, other;
+  REQUIRE(run.fit(Run::options(folder.path())));
+  FitOptions options = Run::options(often.path());
+  options.checkpoint_every = 2;
+  options.keep = 100;
+  REQUIRE(other.fit(options));
+  CHECK(read_text(checkpoint_path(often.path(), 21)) == read_text(checkpoint_path(folder.path(), 21)));
+  CHECK(checkpoints_in(often.path()).size() == 12);  // steps 2, 4, ..., 20 without 14, and 7, 14, 21
+}
+
+TEST_CASE("a loss that is not finite stops the run and names the last good checkpoint") {
+  const TemporaryFolder folder;
+  Run run;
+  FitOptions options = Run::options(folder.path());
+  options.schedule = Schedule::step_decay(1e-3, {8}, 1e30);
+  const std::string message = message_of<Error>([&] { run.fit(options); });
+  CAPTURE(message);
+  CHECK(message.find("the loss became") != std::string::npos);
+  CHECK(message.find("(epoch 2, learning rate 1e+27)") != std::string::npos);
+  CHECK(message.find("checkpoint-0000000007.safetensors") != std::string::npos);
+  CHECK(latest_checkpoint(folder.path()) == checkpoint_path(folder.path(), 7));
+}
+
+TEST_CASE("a folder that is not there is an error before anything is lost in silence") {
+  const TemporaryFolder folder;
+  Run run;
+  CHECK(message_of<FileError>([&] { run.fit(Run::options(folder / "none")); }).find("none") != std::string::npos);
+}
+
+TEST_CASE("the progress line") {
+  const Progress progress{1, 6, 50, 100, {.loss = 50, .correct = 75, .images = 100}, 5120.4, 65};
+  CHECK(progress_line(progress, 10) ==
+        "epoch 2/6 [=====>    ]  50 %  loss 0.5000  accuracy 75.00 %  5120 images/s  ETA 1:05");
+  CHECK(progress_line(progress, 0) == "epoch 2/6  50 %  loss 0.5000  accuracy 75.00 %  5120 images/s  ETA 1:05");
+  CHECK(progress_line({5, 6, 100, 100, {}, 0, 7384}, 3) ==
+        "epoch 6/6 [===] 100 %  loss 0.0000  accuracy  0.00 %  0 images/s  ETA 2:03:04");
+}
