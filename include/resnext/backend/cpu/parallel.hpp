@@ -22,6 +22,14 @@ inline int threads() {
 #endif
 }
 
+/// Sets what threads() says for this thread and for oneDNN, at least 1. Executors are built for the threads there are,
+/// so call it first. A build without OpenMP stays with one.
+inline void set_threads([[maybe_unused]] int count) {
+#ifdef _OPENMP
+  omp_set_num_threads(count > 1 ? count : 1);
+#endif
+}
+
 /// Runs `f(task)` for every task in [0, tasks) and returns when all are done. Thread t of T gets a contiguous range
 /// that depends on `tasks`, t and T only. `f` must not throw. Never call it inside a target region: the outlined
 /// function would lose the target.
