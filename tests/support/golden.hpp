@@ -201,6 +201,7 @@ void check_training(const Golden& golden, TrainingTolerance fp32) {
   }
   TrainerOptions options;
   options.sgd = {json.at("sgd").at("momentum"), json.at("sgd").at("weight_decay"), json.at("sgd").at("nesterov")};
+  options.label_smoothing = json.value("label_smoothing", 0.0);
   Trainer<Net, B> trainer(parameters, options);
   trainer.set_learning_rate(json.at("sgd").at("lr"));
 
