@@ -23,15 +23,15 @@ namespace {
 using namespace resnext;
 using Clock = std::chrono::steady_clock;
 
-double milliseconds(const std::function<void()>& work) {
+double milliseconds(const std::function<void(Profile*)>& work) {
   const auto start = Clock::now();
-  work();
+  work(nullptr);
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
 /// Random images, one of the network's parameter sets, and a function that classifies or trains a batch once.
 template <class Net>
-std::function<void()> prepare(const std::string& mode, int batch, int size) {
+std::function<void(Profile*)> prepare(const std::string& mode, int batch, int size) {
   struct State {
     Parameters<Net> parameters = initialized<Net>(1);
     std::vector<float> values;
@@ -50,19 +50,21 @@ std::function<void()> prepare(const std::string& mode, int batch, int size) {
   const Images images(state->values, batch, size, size, Net::inputs);
   if (mode == "inference") {
     state->classifier = std::make_unique<Classifier<Net, Cpu<float>>>(state->parameters);
-    return [state, images] { (*state->classifier)(images); };
+    return [state, images](Profile* profile) {
+      profile == nullptr ? (*state->classifier)(images) : state->classifier->profile(images, *profile);
+    };
   }
   state->trainer = std::make_unique<Trainer<Net, Cpu<float>>>(state->parameters);
   state->trainer->set_learning_rate(0.01);
-  return [state, images] { state->trainer->step(images, state->labels); };
+  return [state, images](Profile* profile) { state->trainer->step(images, state->labels, nullptr, profile); };
 }
 
-struct Entry {
+struct Case {
   int size;
-  std::function<void()> (*prepare)(const std::string& mode, int batch, int size);
+  std::function<void(Profile*)> (*prepare)(const std::string& mode, int batch, int size);
 };
 
-const std::map<std::string, Entry> networks{
+const std::map<std::string, Case> networks{
     {"resnext50_32x4d", {224, prepare<ResNeXt50<32, 4>>}},   {"resnet50", {224, prepare<ResNet50>}},
     {"resnext101_64x4d", {224, prepare<ResNeXt101<64, 4>>}}, {"resnext50_8x14d", {224, prepare<ResNeXt50<8, 14>>}},
     {"cifar29_8x64d", {32, prepare<ResNeXt29<8, 64>>}},
@@ -74,7 +76,7 @@ int main(int argc, char** argv) {
   CLI::App app("Milliseconds an image of a whole network on the CPU backend.");
   std::string name = "resnext50_32x4d", mode = "inference";
   int batch = 1, size = 0, repeat = 10;
-  bool serve = false;
+  bool serve = false, profiled = false;
   std::vector<std::string> names;
   for (const auto& entry : networks) names.push_back(entry.first);
   app.add_option("--network", name, "which network")->check(CLI::IsMember(names))->capture_default_str();
@@ -87,17 +89,24 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_flag("--serve", serve, "one measurement for each line of standard input");
+  app.add_flag("--profile", profiled, "time of each layer");
   CLI11_PARSE(app, argc, argv);
 
   try {
-    const Entry& entry = networks.at(name);
+    const Case& entry = networks.at(name);
     const auto work = entry.prepare(mode, batch, size > 0 ? size : entry.size);
-    work();
+    work(nullptr);
     const auto measure = [&] {
       double best = milliseconds(work);
       for (int i = 1; i < repeat; ++i) best = std::min(best, milliseconds(work));
       return best / batch;
     };
+    if (profiled) {
+      Profile profile;
+      for (int i = 0; i < repeat; ++i) work(&profile);
+      profile.print(std::cout);
+      return 0;
+    }
     if (!serve) {
       std::cout << name << ' ' << mode << " N=" << batch << ": " << measure() << " ms an image\n";
       return 0;

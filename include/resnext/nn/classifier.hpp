@@ -45,6 +45,11 @@ class Classifier {
     return plan(images).run(stream_, images, &observer);
   }
 
+  /// The same, with the time of every unit added to `profile`, which is for batches of one extent.
+  std::span<const HostScalar<B>> profile(const Images& images, Profile& profile) {
+    return plan(images).run(stream_, images, nullptr, &profile);
+  }
+
   /// The plan for batches like this one, built if need be.
   InferencePlan<B>& plan(const Images& images) {
     for (auto at = plans_.begin(); at != plans_.end(); ++at) {

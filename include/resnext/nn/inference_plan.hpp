@@ -15,6 +15,7 @@
 #include <resnext/backend/operators.hpp>
 #include <resnext/error.hpp>
 #include <resnext/nn/fusion.hpp>
+#include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
 #include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
@@ -86,10 +87,15 @@ class InferencePlan {
 
   /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
   std::span<const HostScalar<B>> run(typename B::Stream& stream, const Images& images,
-                                     const Observer* observer = nullptr) {
+                                     const Observer* observer = nullptr, Profile* profile = nullptr) {
     B::upload(stream, images.values, value(0));
+    if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       run_unit(stream, units_[i], operators_[i]);
+      if (profile != nullptr) {
+        B::finish(stream);
+        profile->lap([&] { return describe(i); });
+      }
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
     B::download(stream, value(units_.back().output), std::span(logits_));
@@ -257,6 +263,12 @@ class InferencePlan {
       const Scalar* weights = weights_.data() + linear.weights;
       linear.op.forward(stream, x, weights, weights + std::int64_t{layer.in} * layer.out, y, scratch);
     }
+  }
+
+  Profile::Row describe(std::size_t index) const {
+    const Unit& unit = units_[index];
+    const std::int64_t macs = layer_macs(row(unit.row), extents_[static_cast<std::size_t>(row(unit.row).output)]);
+    return {std::string(row(unit.row).name.view()), std::string(unit_name(unit)), std::string(implementation(index)), 2 * macs * n_};
   }
 
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {

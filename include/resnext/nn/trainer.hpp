@@ -76,8 +76,10 @@ class Trainer {
 
   /// One step on images `[N, H, W, C]` with labels in [0, K).
   /// @throws ShapeError when they do not fit the network or each other
-  void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr) {
-    compute_gradients(images, labels, observer);
+  /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
+  void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
+            Profile* profile = nullptr) {
+    compute_gradients(images, labels, observer, profile);
     stream_.join();
     for (const auto& segment : store_.segments()) {
       SgdOptions sgd = options_.sgd;
@@ -89,14 +91,14 @@ class Trainer {
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
   void compute_gradients(const Images& images, std::span<const std::int32_t> labels,
-                         const Observer* observer = nullptr) {
+                         const Observer* observer = nullptr, Profile* profile = nullptr) {
     check(images, labels);
     plan(images).run(
         stream_, images, labels, hyper_.data(), metrics_.data(),
         [this](const typename ParameterStore<B>::Bucket& bucket) {
           communicator_.all_reduce(store_.gradients() + bucket.offset, static_cast<std::int64_t>(bucket.size), stream_);
         },
-        observer);
+        observer, profile);
     state_.set_batches_tracked(state_.batches_tracked() + 1);
   }
 

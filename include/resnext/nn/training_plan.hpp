@@ -58,11 +58,18 @@ class TrainingPlan {
   /// @param ready called with each bucket of gradients as soon as it is complete
   void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const Scalar* hyper,
            double* metrics, const std::function<void(const typename Store::Bucket&)>& ready,
-           const Observer* observer = nullptr) {
+           const Observer* observer = nullptr, Profile* profile = nullptr) {
+    const auto lap = [&](std::size_t unit, std::string_view pass) {
+      if (profile == nullptr) return;
+      B::finish(stream);
+      profile->lap([&] { return describe(unit, pass); });
+    };
     B::upload(stream, images.values, value(0));
     B::upload(stream, labels, labels_.data());
+    if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       forward(stream, units_[i], steps_[i]);
+      lap(i, "forward ");
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
     const int logits = units_.back().output;
@@ -70,6 +77,7 @@ class TrainingPlan {
     std::size_t bucket = 0;
     for (std::size_t i = units_.size(); i-- > 0;) {
       backward(stream, units_[i], steps_[i]);
+      lap(i, "backward ");
       while (bucket < store_->buckets().size() && store_->buckets()[bucket].row >= units_[i].row) {
         ready(store_->buckets()[bucket++]);
       }
@@ -303,6 +311,14 @@ class TrainingPlan {
       std::get<typename B::Linear>(step.op).backward(stream, x, weights + step.weight, dy, dx, gradients + step.weight,
                                                      gradients + step.bias, scratch());
     }
+  }
+
+  Profile::Row describe(std::size_t index, std::string_view pass) const {
+    const Unit& unit = units_[index];
+    std::int64_t macs = layer_macs(row(unit.row), extents_[static_cast<std::size_t>(unit.output)]);
+    if (pass == "backward ") macs *= unit.input == 0 ? 1 : 2;  // the images need no gradient
+    return {std::string(row(unit.row).name.view()), std::string(pass).append(unit_name(unit)),
+            std::string(implementation(index)), 2 * macs * n_};
   }
 
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
