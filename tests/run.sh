@@ -6,4 +6,8 @@ source cmake/packages.sh
 install_packages "${library_packages[@]}" "${program_packages[@]}" "${test_packages[@]}"
 cmake --preset cpu
 cmake --build --preset cpu --parallel "$(nproc)"
-exec ctest --preset cpu --parallel "$(nproc)" "$@"
+# What was skipped, and why, is said before the summary.
+ctest --preset cpu --parallel "$(nproc)" "$@" | while IFS= read -r line; do
+  [[ $line == *'tests passed, '* ]] && grep -hs 'skipped: ' build/cpu/Testing/Temporary/LastTest.log.tmp
+  printf '%s\n' "$line"
+done
