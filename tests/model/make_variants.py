@@ -64,8 +64,8 @@ def network(depths, cardinality, width, classes, edge, imagenet, bottleneck=True
 
 
 # Equal-cost rows of Tables 3 and 4, torchvision's, wider ones, and widths that no vector register divides.
-IMAGENET = [(1, 64), (2, 40), (4, 24), (8, 14), (32, 4), (1, 100), (2, 64), (64, 4), (16, 8), (32, 8), (32, 16), (32, 32),
-            (32, 48), (5, 12), (3, 22), (12, 10), (48, 3)]
+IMAGENET = [(1, 64), (2, 40), (4, 24), (8, 14), (32, 4), (1, 100), (2, 64), (64, 4), (16, 8), (32, 8), (32, 16),
+            (32, 32), (32, 48), (5, 12), (3, 22), (12, 10), (48, 3)]
 CIFAR = [(1, 64), (2, 64), (4, 64), (8, 64), (16, 64), (1, 128), (1, 192), (1, 256), (32, 4), (4, 8)]
 DEPTHS = {"ResNeXt50": (3, 4, 6, 3), "ResNeXt101": (3, 4, 23, 3), "ResNeXt152": (3, 8, 36, 3)}
 
