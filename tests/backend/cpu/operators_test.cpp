@@ -1,0 +1,13 @@
+// Every operator of the CPU backend against Reference<double>, and the laws it must obey.
+#include <doctest/doctest.h>
+
+#include <resnext/cpu.hpp>
+
+#include "backend/compare.hpp"
+#include "backend/laws.hpp"
+
+using namespace resnext;
+
+TEST_CASE("Cpu<float> agrees with Reference<double>") { operators::compare_all<Cpu<float>>(); }
+
+TEST_CASE("laws of Cpu<float>") { laws::check_all<Cpu<float>>(); }
