@@ -43,7 +43,7 @@ std::string encode_jpeg(int width, int height, int channels, J_COLOR_SPACE in, J
     jpeg_write_scanlines(&info, &row, 1);
   }
   jpeg_finish_compress(&info);
-  const std::string file(reinterpret_cast<const char*>(bytes), size);
+  std::string file(reinterpret_cast<const char*>(bytes), size);
   jpeg_destroy_compress(&info);
   std::free(bytes);
   return file;

@@ -20,14 +20,16 @@ namespace resnext {
 /// In this order: `(value - mean) / std` a channel, on 0 to 255; a horizontal flip of every other picture; a crop at a
 /// random place of the picture framed by `pad` zeros (which are means, since the frame comes after the normalisation).
 struct Augmentation {
-  int pad = 4;
-  bool flip = true;
-  std::vector<float> mean, std;  ///< one a channel
+  int pad = 4;              ///< the frame's width, smaller than the picture
+  bool flip = true;         ///< mirror with probability 1/2
+  std::vector<float> mean;  ///< one a channel, on 0 to 255
+  std::vector<float> std;   ///< one a channel, positive
 };
 
 /// The mean and the standard deviation (with 1 / n) of each channel over all pictures, on 0 to 255.
 struct ChannelStatistics {
-  std::vector<float> mean, std;
+  std::vector<float> mean;  ///< one a channel
+  std::vector<float> std;   ///< one a channel
 };
 
 /// Exact integer sums, rounded once. Throws ShapeError for an empty set.
@@ -36,7 +38,7 @@ inline ChannelStatistics mean_and_std(const Dataset& dataset) {
   const auto channels = static_cast<std::size_t>(dataset.channels);
   std::vector<std::array<std::uint64_t, 256>> counts(channels);
   for (std::size_t i = 0; i < dataset.images.size(); ++i) ++counts[i % channels][dataset.images[i]];
-  const double n = static_cast<double>(dataset.images.size() / channels);
+  const double n = static_cast<double>(dataset.images.size()) / static_cast<double>(channels);
   ChannelStatistics statistics;
   for (const auto& count : counts) {
     std::uint64_t sum = 0, squares = 0;
@@ -52,17 +54,11 @@ inline ChannelStatistics mean_and_std(const Dataset& dataset) {
 }
 
 /// The recipe of CIFAR-10, with the paper's code's constants.
-inline Augmentation cifar10_recipe() {
-  return {4, true, {125.3f, 123.0f, 113.9f}, {63.0f, 62.1f, 66.7f}};
-}
+inline Augmentation cifar10_recipe() { return {4, true, {125.3f, 123.0f, 113.9f}, {63.0f, 62.1f, 66.7f}}; }
 /// The recipe of CIFAR-100, with the paper's code's constants.
-inline Augmentation cifar100_recipe() {
-  return {4, true, {129.3f, 124.1f, 112.4f}, {68.2f, 65.4f, 70.4f}};
-}
+inline Augmentation cifar100_recipe() { return {4, true, {129.3f, 124.1f, 112.4f}, {68.2f, 65.4f, 70.4f}}; }
 /// The same for Fashion-MNIST, with the constants of its training pictures.
-inline Augmentation fashion_mnist_recipe() {
-  return {4, true, {72.9404f}, {90.0212f}};
-}
+inline Augmentation fashion_mnist_recipe() { return {4, true, {72.9404f}, {90.0212f}}; }
 /// The recipe for any other set, with the set's own constants.
 inline Augmentation recipe_of(const Dataset& dataset) {
   const ChannelStatistics statistics = mean_and_std(dataset);

@@ -16,9 +16,11 @@ enum class Split { train, test };
 /// Pictures of one size with their classes. What the readers return is consistent; a set made by hand is checked by
 /// `Loader`.
 struct Dataset {
-  std::string name;
-  int height = 0, width = 0, channels = 0;
-  int classes = 0;
+  std::string name;                      ///< for messages
+  int height = 0;                        ///< H
+  int width = 0;                         ///< W
+  int channels = 0;                      ///< C
+  int classes = 0;                       ///< K
   std::vector<std::string> class_names;  ///< `classes` of them, or none
   std::vector<std::uint8_t> images;      ///< `[N, H, W, C]`
   std::vector<std::int32_t> labels;      ///< `[N]`, each in [0, classes)

@@ -24,17 +24,19 @@ namespace resnext {
 
 /// How a `Loader` cuts a data set into batches.
 struct LoaderOptions {
-  int batch = 128;  ///< pictures a batch on each rank
-  std::uint64_t seed = 0;
-  bool shuffle = true;
-  bool drop_last = false;   ///< leave out the last, short batch of an epoch
-  int workers = 1;          ///< threads; 0 prepares each batch in next()
-  int rank = 0, ranks = 1;  ///< data parallel: which slice of every batch, of how many
+  int batch = 128;         ///< pictures a batch on each rank
+  std::uint64_t seed = 0;  ///< of order and augmentation
+  bool shuffle = true;     ///< a new order each epoch; else that of the data set
+  bool drop_last = false;  ///< leave out the last, short batch of an epoch
+  int workers = 1;         ///< threads; 0 prepares each batch in next()
+  int rank = 0;            ///< data parallel: which slice of every batch,
+  int ranks = 1;           ///< of how many
 };
 
 /// Some pictures of a data set, ready for a network. The spans are valid until the next call of `Loader::next`.
 struct Batch {
-  int epoch = 0, index = 0;                ///< which batch of which epoch, from 0
+  int epoch = 0;                           ///< from 0
+  int index = 0;                           ///< which batch of the epoch, from 0
   int count = 0;                           ///< N
   std::span<const float> images;           ///< `[N, H, W, C]`
   std::span<const std::int32_t> labels;    ///< `[N]`
@@ -73,6 +75,7 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
+  /// The pictures it takes from.
   const Dataset& dataset() const { return dataset_; }
   /// Batches in an epoch, on every rank alike.
   int batches() const { return batches_; }

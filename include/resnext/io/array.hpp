@@ -16,8 +16,8 @@ namespace resnext {
 /// A dense array, row-major; the shape `[]` is a scalar.
 template <class T>
 struct Array {
-  std::vector<std::int64_t> shape;
-  std::vector<T> values;
+  std::vector<std::int64_t> shape;  ///< extents, the slowest first
+  std::vector<T> values;            ///< the product of the extents
 };
 
 namespace detail {

@@ -83,10 +83,12 @@ class MappedFile {
     if (address == MAP_FAILED) detail::fail_errno(path, "map");
     data_ = static_cast<const std::byte*>(address);
   }
+  /// Takes the mapping over.
   MappedFile(MappedFile&& other) noexcept
       : path_(std::move(other.path_)),
         data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)) {}
+  /// Exchanges the mappings.
   MappedFile& operator=(MappedFile&& other) noexcept {
     path_.swap(other.path_);
     std::swap(data_, other.data_);
@@ -97,8 +99,11 @@ class MappedFile {
     if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
   }
 
+  /// As given to the constructor.
   const std::filesystem::path& path() const { return path_; }
+  /// In bytes.
   std::size_t size() const { return size_; }
+  /// The content, valid as long as the mapping.
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
  private:

@@ -25,8 +25,10 @@ namespace resnext {
 
 /// A picture of 8 bits a channel, `[height, width, channels]`, row-major; 3 channels are red, green, blue.
 struct Image {
-  int height = 0, width = 0, channels = 3;
-  std::vector<std::uint8_t> pixels;
+  int height = 0;                    ///< rows
+  int width = 0;                     ///< columns
+  int channels = 3;                  ///< 1 (grey) or 3
+  std::vector<std::uint8_t> pixels;  ///< height * width * channels
 };
 
 /// The largest picture that is decoded unless the caller says otherwise, in pixels: 400 MB of RGB.

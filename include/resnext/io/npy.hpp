@@ -96,7 +96,7 @@ class NpyHeaderParser {
     if (quote != '\'' && quote != '"') refuse("expected a string (an array of records is not supported)");
     const std::size_t end = text_.find(quote, at_ + 1);
     if (end == std::string_view::npos) refuse("the string does not end");
-    const std::string value(text_.substr(at_ + 1, end - at_ - 1));
+    std::string value(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return value;
   }

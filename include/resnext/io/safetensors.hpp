@@ -269,11 +269,13 @@ class Safetensors {
  public:
   /// One tensor: its name, element type, shape (row-major, `[]` for a scalar) and place in the data section.
   struct Entry {
-    std::string name;
-    Dtype dtype;
-    std::vector<std::int64_t> shape;
-    std::uint64_t begin, end;
+    std::string name;                 ///< unique in the file
+    Dtype dtype;                      ///< of an element
+    std::vector<std::int64_t> shape;  ///< the slowest extent first
+    std::uint64_t begin;              ///< its first byte in the data section
+    std::uint64_t end;                ///< the byte after its last
 
+    /// The product of the extents.
     std::size_t elements() const { return static_cast<std::size_t>(end - begin) / size_of(dtype); }
   };
 
@@ -296,6 +298,7 @@ class Safetensors {
     check_layout();
   }
 
+  /// As given to the constructor.
   const std::filesystem::path& path() const { return file_.path(); }
   /// All tensors, sorted by name.
   const std::vector<Entry>& entries() const { return entries_; }
@@ -448,10 +451,10 @@ class Safetensors {
 
 /// A tensor to be written: little-endian bytes that stay alive during the call.
 struct TensorView {
-  std::string name;
-  Dtype dtype;
-  std::vector<std::int64_t> shape;
-  std::span<const std::byte> bytes;
+  std::string name;                  ///< UTF-8, unique
+  Dtype dtype;                       ///< of an element
+  std::vector<std::int64_t> shape;   ///< the slowest extent first
+  std::span<const std::byte> bytes;  ///< the elements, row-major
 
   /// F32 values, row-major.
   TensorView(std::string tensor, std::vector<std::int64_t> extents, std::span<const float> values)
