@@ -8,6 +8,6 @@ cmake --preset cpu
 cmake --build --preset cpu --parallel "$(nproc)"
 # What was skipped, and why, is said before the summary.
 ctest --preset cpu --parallel "$(nproc)" "$@" | while IFS= read -r line; do
-  [[ $line == *'tests passed, '* ]] && { grep -hs 'skipped: ' build/cpu/Testing/Temporary/LastTest.log || true; }
+  [[ $line == *'tests passed, '* ]] && { grep -hso 'skipped: .*' build/cpu/Testing/Temporary/LastTest.log | sort -u || true; }
   printf '%s\n' "$line"
 done
