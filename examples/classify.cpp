@@ -1,0 +1,216 @@
+// Says what is on pictures: the five most probable classes of each.
+//
+//     classify run shoe.png coat.jpg                 # run: a folder of checkpoints, or one, that train has written
+//     classify run --test --sheet predictions.png    # the whole test split; a sheet of its first pictures
+//     classify resnext50.safetensors --network resnext50_32x4d --classes imagenet.txt dog.jpg
+//
+// A picture is made to fit as the network saw its data: for ImageNet the shorter side becomes 256 pixels and the middle 224
+// are taken; for the small data sets the shorter side becomes 28 or 32. Exit status: 0 done, 1 an error, 2 wrong options.
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <resnext/cpu.hpp>
+#include <resnext/data/resize.hpp>
+#include <resnext/eval/accuracy.hpp>
+#include <resnext/eval/contact_sheet.hpp>
+#include <resnext/train/checkpoint.hpp>
+
+#include "small_networks.hpp"
+
+using namespace resnext;
+using B = Cpu<float>;  // another backend is another word here
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  fs::path weights;
+  std::vector<fs::path> pictures;
+  std::string network, data, folder, classes;
+  std::vector<std::string> class_names;
+  bool test = false;
+  int top = 5, cells = 48;
+  std::string sheet;
+};
+
+/// How pictures become inputs of a network.
+struct Preparation {
+  int shorter_side = 0, size = 0;  ///< what the shorter side becomes, and the edge of the middle that is taken
+  Augmentation normalisation;
+};
+
+/// ImageNet as torchvision prepares it.
+Preparation imagenet() {
+  Preparation preparation{256, 224, {}};
+  preparation.normalisation.mean = {0.485f * 255, 0.456f * 255, 0.406f * 255};
+  preparation.normalisation.std = {0.229f * 255, 0.224f * 255, 0.225f * 255};
+  return preparation;
+}
+
+std::string class_name(const Options& options, std::int32_t label) {
+  const auto at = static_cast<std::size_t>(label);
+  return at < options.class_names.size() ? options.class_names[at] : "class " + std::to_string(label);
+}
+
+std::string percent(double share) {
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), "%.0f %%", 100 * share);
+  return text.data();
+}
+
+/// The pictures as a data set, so that they take the same way into the network as any other.
+template <class Net>
+Dataset read_pictures(const Options& options, const Preparation& preparation) {
+  Dataset data;
+  data.name = "pictures";
+  data.height = data.width = preparation.size;
+  data.channels = Net::inputs;
+  data.classes = Net::classes;
+  for (const fs::path& path : options.pictures) {
+    const Image whole = read_image(path);
+    const Image colour = Net::inputs == 1 ? to_grey(whole) : whole;
+    const Image crop = center_crop(resized_shorter_side(colour, preparation.shorter_side), preparation.size, preparation.size);
+    data.images.insert(data.images.end(), crop.pixels.begin(), crop.pixels.end());
+    data.labels.push_back(0);  // nobody knows
+  }
+  return data;
+}
+
+template <class Net>
+void run(const Options& options, const Preparation& preparation) {
+  const auto parameters = load_safetensors<Net>(options.weights);
+  Classifier<Net, B> classifier(parameters);
+  Dataset data;
+  if (options.test) {
+    const auto& source = examples::source(options.data);
+    data = source.read(Split::test, options.folder.empty() ? source.folder : options.folder);
+  } else {
+    data = read_pictures<Net>(options, preparation);
+  }
+
+  Loader loader(data, evaluation(preparation.normalisation), {.batch = options.test ? 200 : 1, .shuffle = false});
+  std::vector<SheetCell> cells;
+  const Accuracy accuracy = evaluate<Net, B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
+    for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+      const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
+      const std::uint32_t index = batch.indices[i];
+      const std::string first = class_name(options, best[0].label) + " " + percent(best[0].probability);
+      if (!options.test) {
+        std::printf("%s\n", options.pictures[index].c_str());
+        for (const auto& [label, probability] : best) {
+          std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(options, label).c_str());
+        }
+      }
+      if (cells.size() == static_cast<std::size_t>(options.cells)) continue;
+      const auto pixels = data.image(index);
+      SheetCell cell{{data.height, data.width, data.channels, {pixels.begin(), pixels.end()}}, first, {}, {}};
+      if (options.test) {
+        cell.right = best[0].label == batch.labels[i];
+        if (!*cell.right) cell.subtitle = "is " + class_name(options, batch.labels[i]);
+      } else {
+        cell.subtitle = options.pictures[index].filename().string();
+      }
+      cells.push_back(std::move(cell));
+    }
+  });
+  if (options.test) {
+    std::printf("%s: %lld images, top-1 %.2f %%, top-5 %.2f %%, loss %.4f\n", data.name.c_str(),
+                static_cast<long long>(accuracy.images), 100 * accuracy.top1(), 100 * accuracy.top5(), accuracy.mean_loss());
+  }
+  if (options.sheet.empty()) return;
+  if (!draw_contact_sheet(options.sheet, cells)) {
+    std::fprintf(stderr, "classify: without gnuplot (Debian package gnuplot-nox) the sheet has no text\n");
+  }
+  std::printf("contact sheet: %s\n", options.sheet.c_str());
+}
+
+std::vector<std::string> split(std::istream&& text, char separator) {
+  std::vector<std::string> parts;
+  for (std::string part; std::getline(text, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+/// What the user did not say, a checkpoint of train knows.
+void complete(Options& options) {
+  if (fs::is_directory(options.weights)) {
+    const auto damaged = [](const std::string& what) { std::fprintf(stderr, "classify: passed over %s\n", what.c_str()); };
+    const auto latest = latest_checkpoint(options.weights, damaged);
+    if (!latest) fail<FileError>(options.weights.string(), ": there is no checkpoint in this folder");
+    options.weights = *latest;
+  }
+  const Safetensors file(options.weights);
+  const auto known = [&](const std::string& name) {
+    const auto at = file.metadata().find("resnext.option." + name);
+    return at == file.metadata().end() ? std::string() : at->second;
+  };
+  if (options.network.empty()) options.network = known("network");
+  if (options.data.empty()) options.data = known("data");
+  if (options.network.empty()) {
+    fail<OptionError>(options.weights.string(), " does not say which network it is: give --network");
+  }
+  if (options.classes.empty()) {
+    options.class_names = split(std::istringstream(known("classes")), '|');
+  } else {
+    std::ifstream lines(options.classes);
+    if (!lines) fail<FileError>(options.classes, ": could not be opened");
+    options.class_names = split(std::move(lines), '\n');
+  }
+}
+
+void classify(Options options) {
+  complete(options);
+  if (options.network == "resnext50_32x4d") {
+    if (options.test) fail<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
+    return run<ResNeXt50<32, 4>>(options, imagenet());
+  }
+  if (options.data.empty()) fail<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
+  const auto& source = examples::source(options.data);
+  const int size = source.inputs == 1 ? 28 : 32;
+  bool found = false;
+  examples::for_each_network([&]<class Net>(const std::string& name) {
+    if (name != options.network || Net::inputs != source.inputs || Net::classes != source.classes) return;
+    found = true;
+    run<Net>(options, {size, size, source.recipe()});
+  });
+  if (!found) fail<OptionError>("there is no network ", options.network, " for ", options.data);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Says what is on pictures, or how well a network does on a test split.");
+  app.footer("Exit status: 0 done, 1 an error, 2 wrong options.");
+  app.add_option("weights", options.weights, "Folder of checkpoints, checkpoint, or safetensors file")->required();
+  auto* pictures = app.add_option("pictures", options.pictures, "PNG or JPEG files");
+  auto* test = app.add_flag("--test", options.test, "Classify the test split instead")->excludes(pictures);
+  app.add_option("--network", options.network, "Network (a checkpoint knows)");
+  app.add_option("--data", options.data, "fashion-mnist, cifar10 or cifar100 (a checkpoint knows)");
+  app.add_option("--folder", options.folder, "Where the data set's files are");
+  app.add_option("--classes", options.classes, "Text file with a class name a line");
+  app.add_option("--top", options.top, "Classes to print (5)")->check(CLI::Range(1, 1000));
+  app.add_option("--sheet", options.sheet, "PNG to write, with the first pictures and what they are taken for");
+  app.add_option("--cells", options.cells, "Pictures on the sheet (48)")->check(CLI::Range(1, 1000));
+  try {
+    app.parse(argc, argv);
+    if (options.pictures.empty() && test->count() == 0) throw CLI::RequiredError("pictures or --test");
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    classify(options);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "classify: %s\n", error.what());
+    return 1;
+  }
+}
