@@ -144,7 +144,8 @@ class CpuConvolution {
     what_ = describe_shape(shape);
     kernel_ = find_kernel(shape, registry);
     if (kernel_ != nullptr) {
-      scratch_size_ = kernel_->packed_size(shape.in, isa());
+      scratch_size_ =
+          std::max(kernel_->packed_size(shape.in, isa()), kernel_->scratch_size(grouped_shape(shape), isa()));
       implementation_ = kernel_name(*kernel_);
     } else {
       with_onednn(path_, what_, [&] { build(); });

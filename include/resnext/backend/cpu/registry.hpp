@@ -30,6 +30,7 @@ struct GroupedKernel {
   PackBackward pack_backward_data = nullptr;  ///< null for inference, as the rest
   BackwardData backward_data = nullptr;
   BackwardWeights backward_weights = nullptr;
+  std::size_t (*scratch_size)(const GroupedShape&, Isa) = nullptr;  ///< of backward_weights
 };
 
 /// Kernels by width; empty unless a network filled it.
@@ -73,6 +74,12 @@ struct Widths {
   }
 };
 
+template <class Grouped>
+std::size_t scratch_size(const GroupedShape& shape, Isa isa) {
+  if constexpr (requires { Grouped::scratch_size(shape, isa); }) return Grouped::scratch_size(shape, isa);
+  return Grouped::packed_size(shape.channels, isa);
+}
+
 /// Entries depend on the widths alone, so networks share them and symbols stay short.
 template <bool training, int d>
 constexpr GroupedKernel grouped_kernel() {
@@ -82,6 +89,7 @@ constexpr GroupedKernel grouped_kernel() {
     kernel.pack_backward_data = Grouped::pack_backward_data;
     kernel.backward_data = Grouped::backward_data;
     kernel.backward_weights = Grouped::backward_weights;
+    kernel.scratch_size = scratch_size<Grouped>;
   }
   return kernel;
 }
