@@ -72,7 +72,7 @@ TEST_CASE_TEMPLATE("the CPU agrees with the reference in inference", Net, SmallI
   for (const auto& [n, h, w] : {std::array{1, 32, 32}, {3, 17, 29}, {2, 1, 7}, {5, 40, 8}, {1, 1, 1}}) {
     const RandomBatch batch("cpu", n, h, w, Net::inputs, Net::classes);
     const auto logits = classify(batch.images());
-    CAPTURE(h);
+    CAPTURE(batch.h);
     CHECK(relative_error(logits, reference(batch.images())) < 2e-6);
   }
 }

@@ -139,7 +139,9 @@ TEST_CASE("a step is SGD on those gradients") {
   const Tensors before = weights_of(trainer);
   trainer.step(batch.images(), batch.labels);
   const Tensors gradients = gradients_of(trainer), after = weights_of(trainer);
-  for (const auto& [name, values] : after) {
+  for (const auto& weight : after) {
+    const auto& name = weight.first;
+    const auto& values = weight.second;
     const bool decayed =
         name.find("conv") != std::string::npos || name == "fc.weight" || name.ends_with("downsample.0.weight");
     for (std::size_t i = 0; i < values.size(); ++i) {
