@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -102,14 +103,14 @@ inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<c
       "set lmargin at screen 0\nset rmargin at screen 1\nset bmargin at screen 0\nset tmargin at screen 1\n"
       "set xrange [0:" + std::to_string(canvas.width) + "]\nset yrange [0:" + std::to_string(canvas.height) + "]\n";
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    const auto [left, top] = detail::sheet_place(i, columns);
+    const detail::SheetPlace place = detail::sheet_place(i, columns);
     const auto rgb = detail::sheet_color(cells[i]);
     std::array<char, 8> title_color{};
     std::snprintf(title_color.data(), title_color.size(), "#%02x%02x%02x", rgb[0], rgb[1], rgb[2]);
     const auto label = [&, left = left, top = top](const std::string& text, const char* color, int line) {
       if (text.empty()) return;
-      const int x = left + detail::sheet_tile / 2;
-      const int y = canvas.height - (top + detail::sheet_tile + detail::sheet_frame + 9 + line * detail::sheet_text);
+      const int x = place.x + detail::sheet_tile / 2;
+      const int y = canvas.height - (place.y + detail::sheet_tile + detail::sheet_frame + 9 + line * detail::sheet_text);
       script += "set label " + gnuplot_string(text) + " at " + std::to_string(x) + "," + std::to_string(y) +
                 " center front font 'Sans,8' textcolor rgb '" + color + "'\n";
     };

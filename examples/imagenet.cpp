@@ -1,0 +1,148 @@
+// Runs an ImageNet network on a batch from NumPy: logits and the five best classes out, with the time it took.
+//
+//     imagenet --weights resnext50_32x4d.safetensors batch.npy --logits logits.npy
+//     imagenet --network resnext101_64x4d --random 1 batch.npy --repeat 20 --profile
+//
+// The batch is float32 [N, 3, H, W], normalised as the weights expect it, as PyTorch's tensors are; weights have torchvision's
+// names, which are timm's too. Exit status: 0 done, 1 an error, 2 wrong options.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <resnext/cpu.hpp>
+#include <resnext/eval/accuracy.hpp>
+#include <resnext/io/npy.hpp>
+#include <resnext/resnext.hpp>
+
+using namespace resnext;
+using B = Cpu<float>;  // another backend is another word here
+
+namespace {
+
+struct Options {
+  std::string network = "resnext50_32x4d";
+  std::filesystem::path weights, images, logits;
+  std::uint64_t random = 0;
+  int repeat = 5, threads = 0;
+  bool profile = false;
+};
+
+/// A batch as the library has it: [N, H, W, 3].
+struct Batch {
+  int n = 0, h = 0, w = 0;
+  std::vector<float> values;
+  Images images() const { return {values, n, h, w, 3}; }
+};
+
+Batch read_batch(const std::filesystem::path& path) {
+  const Array<float> array = read_npy<float>(path);
+  const auto& shape = array.shape;
+  constexpr std::int64_t limit = 1 << 20;
+  const bool fits = shape.size() == 4 && shape[1] == 3 &&
+                    std::all_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent >= 1 && extent <= limit; });
+  if (!fits) {
+    fail<FileError>(path.string(), ": expected a batch [N, 3, H, W] of at least one image, found ",
+                    detail::shape_text(shape));
+  }
+  Batch batch{static_cast<int>(shape[0]), static_cast<int>(shape[2]), static_cast<int>(shape[3]), {}};
+  batch.values.resize(array.values.size());
+  const std::size_t plane = static_cast<std::size_t>(batch.h) * static_cast<std::size_t>(batch.w);
+  for (std::size_t n = 0; n < static_cast<std::size_t>(batch.n); ++n) {
+    for (std::size_t c = 0; c < 3; ++c) {
+      const float* from = array.values.data() + (n * 3 + c) * plane;
+      float* to = batch.values.data() + n * 3 * plane + c;
+      for (std::size_t i = 0; i < plane; ++i) to[3 * i] = from[i];
+    }
+  }
+  return batch;
+}
+
+template <class Net>
+void run(const Options& options) {
+  const auto parameters =
+      options.weights.empty() ? initialized<Net>(options.random) : load_safetensors<Net>(options.weights);
+  const Batch batch = read_batch(options.images);
+  Classifier<Net, B> classifier(parameters);
+
+  const auto timed = [&] {
+    const auto start = std::chrono::steady_clock::now();
+    classifier(batch.images());
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  };
+  const double first = timed();  // builds the plan and packs the weights
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < options.repeat; ++i) best = std::min(best, timed());
+
+  if (options.profile) {
+    Profile profile;
+    for (int i = 0; i < options.repeat; ++i) classifier.profile(batch.images(), profile);
+    profile.print(std::cout);
+  }
+  const auto logits = classifier(batch.images());
+  for (int n = 0; n < batch.n; ++n) {
+    std::printf("image %d:", n);
+    for (const auto& [label, probability] : most_probable(logits.subspan(static_cast<std::size_t>(n) * Net::classes, Net::classes), 5)) {
+      std::printf("  %d %.2f %%", label, 100 * probability);
+    }
+    std::printf("\n");
+  }
+  if (!options.logits.empty()) write_npy(options.logits, {batch.n, Net::classes}, logits);
+  std::printf("%s on %s, %s, %d threads: %.2f ms an image (best of %d batches of %d, %d x %d; the first one %.1f ms)\n",
+              options.network.c_str(), std::string(B::name()).c_str(), std::string(name(isa())).c_str(), threads(),
+              best / batch.n, options.repeat, batch.n, batch.h, batch.w, first);
+}
+
+/// The networks that this program is compiled with.
+struct Choice {
+  std::string name;
+  void (*run)(const Options&);
+};
+const std::vector<Choice> networks{
+    {"resnet50", run<ResNet50>},
+    {"resnext50_32x4d", run<ResNeXt50<32, 4>>},
+    {"resnext101_32x4d", run<ResNeXt101<32, 4>>},
+    {"resnext101_64x4d", run<ResNeXt101<64, 4>>},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  std::vector<std::string> names;
+  for (const Choice& entry : networks) names.push_back(entry.name);
+  CLI::App app("Classifies a batch of ImageNet images.");
+  app.footer("Exit status: 0 done, 1 an error, 2 wrong options.");
+  app.add_option("images", options.images, "Batch, .npy of float32 [N, 3, H, W]")->required();
+  app.add_option("--network", options.network, "Network (resnext50_32x4d)")->check(CLI::IsMember(names));
+  auto* weights = app.add_option("--weights", options.weights, "Its weights, .safetensors");
+  auto* random = app.add_option("--random", options.random, "Or random ones, from this seed")->excludes(weights);
+  app.add_option("--logits", options.logits, "Where to write the logits, .npy of float32 [N, 1000]");
+  app.add_option("--repeat", options.repeat, "Batches to time (5)")->check(CLI::Range(1, 100000));
+  app.add_option("--threads", options.threads, "Threads, 0 for all (0)")->check(CLI::Range(0, 1024));
+  app.add_flag("--profile", options.profile, "Print the time and the implementation of every layer");
+  try {
+    app.parse(argc, argv);
+    if (weights->count() + random->count() == 0) throw CLI::RequiredError("--weights or --random");
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    if (options.threads > 0) set_threads(options.threads);
+    for (const Choice& entry : networks) {
+      if (entry.name == options.network) entry.run(options);
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "imagenet: %s\n", error.what());
+    return 1;
+  }
+}

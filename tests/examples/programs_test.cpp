@@ -1,0 +1,252 @@
+// The example programs, on tiny inputs, as a user runs them.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <resnext/io/image.hpp>
+#include <resnext/io/npy.hpp>
+#include <resnext/random.hpp>
+
+#include "files.hpp"
+
+using namespace resnext;
+using testing::read_text;
+using testing::TemporaryFolder;
+using testing::write_text;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string programs = RESNEXT_EXAMPLES_DIR "/";
+
+struct Result {
+  int status;
+  std::string output;  // standard output and errors
+};
+
+Result run(const std::string& command) {
+  std::FILE* pipe = ::popen((programs + command + " 2>&1").c_str(), "r");
+  REQUIRE(pipe);
+  Result result{};
+  char part[4096];
+  for (std::size_t size; (size = std::fread(part, 1, sizeof part, pipe)) > 0;) result.output.append(part, size);
+  const int status = ::pclose(pipe);
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return result;
+}
+
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// A program in the background, output to /dev/null.
+pid_t start(const std::vector<std::string>& words) {
+  std::vector<std::string> copy = words;
+  copy[0] = programs + copy[0];
+  std::vector<char*> arguments;
+  for (std::string& word : copy) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    static_cast<void>(std::freopen("/dev/null", "w", stdout));
+    static_cast<void>(std::freopen("/dev/null", "w", stderr));
+    ::execv(arguments[0], arguments.data());
+    ::_exit(127);
+  }
+  return child;
+}
+
+/// Its exit status, or minus the signal that ended it.
+int wait(pid_t child) {
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+void write_idx(const fs::path& path, const std::vector<std::uint32_t>& shape, const std::string& values) {
+  std::string text{'\0', '\0', '\x08', static_cast<char>(shape.size())};
+  for (const std::uint32_t extent : shape) {
+    for (int shift = 24; shift >= 0; shift -= 8) text += static_cast<char>(extent >> shift & 255);
+  }
+  write_text(path, text + values);
+}
+
+/// A data set with the files of Fashion-MNIST, of random pictures.
+void write_fashion(const fs::path& folder, std::uint32_t train, std::uint32_t test) {
+  const Random random(1, "fashion");
+  for (const auto& [name, count] : {std::pair(std::string("train"), train), {std::string("t10k"), test}}) {
+    std::string pixels, labels;
+    for (std::uint32_t i = 0; i < count * 784; ++i) pixels += static_cast<char>(random[count].below(i, 256));
+    for (std::uint32_t i = 0; i < count; ++i) labels += static_cast<char>(i % 10);
+    write_idx(folder / (name + "-images-idx3-ubyte"), {count, 28, 28}, pixels);
+    write_idx(folder / (name + "-labels-idx1-ubyte"), {count}, labels);
+  }
+}
+
+std::vector<fs::path> checkpoints(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") paths.push_back(entry.path());
+  }
+  return paths;
+}
+
+}  // namespace
+
+TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wrote") {
+  const TemporaryFolder folder;
+  write_fashion(folder.path(), 40, 20);
+  const std::string data = " --folder " + folder.path().string();
+  const std::string recipe = data + " --batch 16 --warmup 1 --seed 7";
+  const auto in = [&](const char* name) { return (folder / name).string(); };
+
+  const Result whole = run("train --epochs 3 --checkpoints " + in("whole") + recipe);
+  CAPTURE(whole.output);
+  REQUIRE(whole.status == 0);
+  CHECK(contains(whole.output, "\ntest accuracy: "));
+  CHECK(contains(whole.output, "epoch 3/3"));
+  const std::string last = "/checkpoint-0000000009.safetensors";
+  REQUIRE(fs::exists(in("whole") + last));
+  const std::string log = read_text(in("whole") + "/log.csv");
+  CHECK(contains(log, "# seed: 7\n"));
+  CHECK(contains(log, "\nepoch,step,"));
+  CHECK(contains(log, "\n3,9,"));
+
+  CHECK(run("train --epochs 1 --quiet --checkpoints " + in("parts") + recipe).status == 0);
+  const Result resumed = run("train --epochs 3 --resume --workers 0 --checkpoints " + in("parts") + recipe);
+  CHECK(resumed.status == 0);
+  CHECK(contains(resumed.output, "resumed from " + in("parts") + "/checkpoint-0000000003.safetensors"));
+  CHECK(read_text(in("parts") + last) == read_text(in("whole") + last));
+
+  const Result other = run("train --epochs 3 --resume --rate 0.5 --checkpoints " + in("parts") + recipe);
+  CHECK(other.status == 1);
+  CHECK(contains(other.output, "is of another run: expected rate = 0.5, found 0.1"));
+
+  // A damaged newest checkpoint: the one before it is taken, and it is said.
+  write_text(in("parts") + last, "damaged");
+  const Result repaired = run("train --epochs 3 --resume --checkpoints " + in("parts") + recipe);
+  CHECK(repaired.status == 0);
+  CHECK(contains(repaired.output, "passed over " + in("parts") + last));
+  CHECK(read_text(in("parts") + last) == read_text(in("whole") + last));
+
+  // The same folder again, from the start.
+  CHECK(run("train --epochs 1 --checkpoints " + in("parts") + recipe).status == 0);
+  CHECK(checkpoints(in("parts")) == std::vector<fs::path>{in("parts") + "/checkpoint-0000000003.safetensors"});
+
+  const Result tested = run("classify " + in("whole") + " --test --sheet " + in("sheet.png") + data);
+  CAPTURE(tested.output);
+  CHECK(tested.status == 0);
+  CHECK(contains(tested.output, "Fashion-MNIST: 20 images, top-1 "));
+  CHECK(read_image(in("sheet.png")).width == 8 * 132);
+
+  Image picture{40, 30, 3, std::vector<std::uint8_t>(40 * 30 * 3, 90)};
+  write_png(in("grey.png"), picture);
+  const Result classified = run("classify " + in("whole") + last + " " + in("grey.png") + " --top 3");
+  CHECK(classified.status == 0);
+  CHECK(std::count(classified.output.begin(), classified.output.end(), '\n') == 4);
+  CHECK(contains(classified.output, " %  "));
+  const bool named = contains(classified.output, "Sneaker") || contains(classified.output, "Bag") ||
+                     contains(classified.output, "Dress") || !contains(classified.output, "class ");
+  CHECK(named);
+
+  const Result foreign = run("classify " + in("whole") + " --network resnext29_4x8d " + in("grey.png"));
+  CHECK(foreign.status == 1);
+  CHECK(contains(foreign.output, "does not hold the parameters of this network"));
+}
+
+TEST_CASE("train: CTRL-C leaves a checkpoint, kill -9 does no harm") {
+  const TemporaryFolder folder;
+  write_fashion(folder.path(), 200, 10);
+  const auto command = [&](const char* name) {
+    return std::vector<std::string>{"train",  "--folder",      folder.path(),        "--batch",        "8", "--epochs", "3",
+                                    "--quiet", "--checkpoints", (folder / name).string(), "--checkpoint-every", "1", "--resume"};
+  };
+  REQUIRE(wait(start(command("whole"))) == 0);
+  const std::string last = "checkpoint-0000000075.safetensors";
+  const std::string expected = read_text(folder / "whole" / last);
+  REQUIRE(!expected.empty());
+
+  const auto some = [&](const char* name) { return fs::exists(folder / name) && !checkpoints(folder / name).empty(); };
+  const auto pause = [](int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); };
+  pid_t child = start(command("stopped"));
+  for (int i = 0; i < 1000 && !some("stopped"); ++i) pause(10);
+  ::kill(child, SIGINT);
+  CHECK(wait(child) == 130);
+  CHECK(some("stopped"));
+  REQUIRE(wait(start(command("stopped"))) == 0);
+  CHECK(read_text(folder / "stopped" / last) == expected);
+
+  const Random random(1, "kill");
+  int killed = 0;
+  for (std::uint32_t i = 0; i < 8; ++i) {
+    child = start(command("killed"));
+    pause(150 + static_cast<int>(random.below(i, 250)));
+    ::kill(child, SIGKILL);
+    killed += wait(child) == -SIGKILL;
+  }
+  CHECK(killed > 0);
+  REQUIRE(wait(start(command("killed"))) == 0);
+  CHECK(read_text(folder / "killed" / last) == expected);
+  CHECK(checkpoints(folder / "killed").size() == 3);
+}
+
+TEST_CASE("programs say what is wrong, with the status they document") {
+  const TemporaryFolder folder;
+  for (const std::string program : {"train", "classify", "imagenet", "table"}) {
+    CAPTURE(program);
+    CHECK(run(program + " --help").status == 0);
+  }
+  CHECK(run("train --epochs 0").status == 2);
+  CHECK(run("train --network none").status == 2);
+  CHECK(run("train --resume").status == 2);
+  CHECK(run("classify").status == 2);
+  CHECK(run("imagenet batch.npy").status == 2);
+  const Result missing = run("train --folder " + (folder / "none").string());
+  CHECK(missing.status == 1);
+  CHECK(contains(missing.output, "none/train-images-idx3-ubyte"));
+  CHECK(run("classify " + folder.path().string() + " --test").status == 1);
+  CHECK(run("train --epochs 1 --rate -1").status == 1);
+}
+
+TEST_CASE("imagenet: a batch in, logits out") {
+  const TemporaryFolder folder;
+  const Random random(1, "batch");
+  std::vector<float> values(2 * 3 * 64 * 48);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.uniform(i) - 0.5f;
+  const std::string batch = (folder / "batch.npy").string(), logits = (folder / "logits.npy").string();
+  write_npy(batch, {2, 3, 64, 48}, values);
+  const Result result = run("imagenet --random 3 --repeat 1 --profile --logits " + logits + " " + batch);
+  CAPTURE(result.output);
+  REQUIRE(result.status == 0);
+  CHECK(contains(result.output, "image 1:"));
+  CHECK(contains(result.output, "layer4.2.conv3"));
+  CHECK(contains(result.output, "ms an image"));
+  const auto found = read_npy<float>(logits);
+  CHECK(found.shape == std::vector<std::int64_t>{2, 1000});
+  for (const float logit : found.values) REQUIRE(std::isfinite(logit));
+
+  // The channels are in their places: an image alone gives the same logits as in the batch.
+  write_npy(batch, {1, 3, 64, 48}, std::vector<float>(values.begin() + 3 * 64 * 48, values.end()));
+  REQUIRE(run("imagenet --random 3 --repeat 1 --logits " + logits + " " + batch).status == 0);
+  const auto alone = read_npy<float>(logits);
+  REQUIRE(alone.values.size() == 1000);
+  for (std::size_t i = 0; i < 1000; ++i) {
+    REQUIRE(alone.values[i] == doctest::Approx(found.values[1000 + i]).epsilon(1e-3));
+  }
+
+  write_npy(batch, {2, 64, 48, 3}, values);
+  const Result wrong = run("imagenet --random 3 " + batch);
+  CHECK(wrong.status == 1);
+  CHECK(contains(wrong.output, "expected a batch [N, 3, H, W] of at least one image, found [2, 64, 48, 3]"));
+}
