@@ -17,13 +17,16 @@ namespace resnext {
 
 /// Counts over evaluated images.
 struct Accuracy {
-  std::int64_t images = 0;
+  std::int64_t images = 0;        ///< how many
   std::int64_t correct = 0;       ///< the label had the largest logit
   std::int64_t correct_of_5 = 0;  ///< the label was among the five largest
   double loss = 0;                ///< sum of the cross-entropy, without smoothing
 
+  /// The share of images whose label came first; 0 without images.
   double top1() const { return share(correct); }
+  /// The share of images whose label was among the first five; 0 without images.
   double top5() const { return share(correct_of_5); }
+  /// Of an image; 0 without images.
   double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
 
   /// Counts the logits `[K]` of one image. NaN beats everything but is never right.
@@ -38,8 +41,8 @@ struct Accuracy {
 
 /// A class and its probability.
 struct Prediction {
-  std::int32_t label = 0;
-  double probability = 0;
+  std::int32_t label = 0;  ///< class
+  double probability = 0;  ///< by the softmax
 };
 
 namespace detail {

@@ -13,8 +13,8 @@ enum class Shortcut { projection /* type B */, projection_always /* type C */ };
 /// What can be varied in a block beside C and d. Blocks are post-activation, aggregated in form (c) of Fig. 3.
 /// Give a named constant as the template argument: clang 14 refuses designated initialisers inside `<...>`.
 struct BlockOptions {
-  Shortcut shortcut = Shortcut::projection;
-  bool residual = true;  ///< false removes the shortcuts (the ablation of Sec. 5.1)
+  Shortcut shortcut = Shortcut::projection;  ///< where it is a convolution
+  bool residual = true;                      ///< false removes the shortcuts (the ablation of Sec. 5.1)
   friend constexpr bool operator==(const BlockOptions&, const BlockOptions&) = default;
 };
 
@@ -25,7 +25,10 @@ struct Place {
   int in = 0;      ///< channels that come in
   int planes = 0;  ///< n of stage 0; the block's own is `planes << stage`
   Name prefix;     ///< `layer1.0.`
+
+  /// 2 where the map is halved: in the first block of every stage but the first.
   constexpr int stride() const { return stage > 0 && block == 0 ? 2 : 1; }
+  /// The name of a row of the block.
   constexpr Name path(std::string_view part) const { return Name(prefix).append(part); }
 };
 
@@ -50,11 +53,12 @@ constexpr int close_block(TableBuilder& table, Place at, BlockOptions options, i
 /// `d` is the width of a path in the first stage and doubles with each stage. `Bottleneck<1, 64>` is ResNet's block.
 template <int C, int d, BlockOptions Options = BlockOptions{}>
 struct Bottleneck {
-  static constexpr Part part = Part::block;
-  static constexpr int cardinality = C;
-  static constexpr int width = d;
-  static constexpr int expansion = 4;
+  static constexpr Part part = Part::block;  ///< its place in a `Template`
+  static constexpr int cardinality = C;      ///< paths
+  static constexpr int width = d;            ///< of a path in the first stage
+  static constexpr int expansion = 4;        ///< output channels over those of `Planes`
 
+  /// Appends the rows of the block at `at` that read value `input`; returns the value that the last one writes.
   static constexpr int rows(TableBuilder& table, Place at, int input) {
     const int inner = C * d << at.stage;
     const int out = expansion * at.planes << at.stage;
@@ -71,11 +75,12 @@ struct Bottleneck {
 /// `C * d`, so that is what it becomes. `Basic<1, 64>` is the block of ResNet-18 and -34.
 template <int C, int d, BlockOptions Options = BlockOptions{}>
 struct Basic {
-  static constexpr Part part = Part::block;
-  static constexpr int cardinality = C;
-  static constexpr int width = d;
-  static constexpr int expansion = 1;
+  static constexpr Part part = Part::block;  ///< its place in a `Template`
+  static constexpr int cardinality = C;      ///< paths
+  static constexpr int width = d;            ///< of a path in the first stage
+  static constexpr int expansion = 1;        ///< output channels over those of `Planes`
 
+  /// Appends the rows of the block at `at` that read value `input`; returns the value that the last one writes.
   static constexpr int rows(TableBuilder& table, Place at, int input) {
     const int inner = C * d << at.stage;
     const int out = expansion * at.planes << at.stage;

@@ -12,11 +12,13 @@ namespace resnext {
 
 /// A short text that can be a template argument and a constant, for instance `layer3.2.conv2`.
 struct Name {
-  char text[48] = {};
-  int size = 0;
+  char text[48] = {};  ///< not ended by a zero
+  int size = 0;        ///< letters in use
 
   constexpr Name() = default;
+  /// The text, which must fit.
   constexpr Name(std::string_view words) { append(words); }
+  /// The same.
   constexpr Name(const char* words) : Name(std::string_view(words)) {}
 
   /// Appends text; a name that is too long does not compile (and throws std::out_of_range at run time).
@@ -26,12 +28,15 @@ struct Name {
     for (const char letter : words) text[size++] = letter;
     return *this;
   }
+  /// Appends a number from 0 in decimal.
   constexpr Name& append(int number) {
     if (number >= 10) append(number / 10);
     const char digit = static_cast<char>('0' + number % 10);
     return append(std::string_view(&digit, 1));
   }
+  /// The text, valid as long as the name.
   constexpr std::string_view view() const { return {text, static_cast<std::size_t>(size)}; }
+  /// The same.
   constexpr operator std::string_view() const { return view(); }
 };
 
@@ -40,24 +45,26 @@ enum class Op : std::uint8_t { convolution, batch_norm, relu, add, max_pool, ave
 
 /// One row of a layer table. Values are numbered: 0 is the network's input, and each row writes a value of its own.
 struct Layer {
-  Op op = Op::relu;
-  Name name;        ///< path in torchvision's spelling, also the prefix of its state-dict entries
-  int input = 0;    ///< value read
-  int other = -1;   ///< second value read (add), or -1
-  int output = 0;   ///< value written
-  int in = 0;       ///< channels (linear: features) of `input`
-  int out = 0;      ///< channels (linear: features) of `output`
-  int kernel = 1;   ///< edge of the square window
-  int stride = 1;   ///< step of the window
-  int padding = 0;  ///< zeros (max pool: minus infinity) around the map
-  int groups = 1;   ///< paths of a grouped convolution: the paper's cardinality C
+  Op op = Op::relu;  ///< what it computes
+  Name name;         ///< path in torchvision's spelling, also the prefix of its state-dict entries
+  int input = 0;     ///< value read
+  int other = -1;    ///< second value read (add), or -1
+  int output = 0;    ///< value written
+  int in = 0;        ///< channels (linear: features) of `input`
+  int out = 0;       ///< channels (linear: features) of `output`
+  int kernel = 1;    ///< edge of the square window
+  int stride = 1;    ///< step of the window
+  int padding = 0;   ///< zeros (max pool: minus infinity) around the map
+  int groups = 1;    ///< paths of a grouped convolution: the paper's cardinality C
 };
 
 /// Height, width and channels of a value. N is free.
 struct Extent {
-  int h = 0;
-  int w = 0;
-  int c = 0;
+  int h = 0;  ///< rows
+  int w = 0;  ///< columns
+  int c = 0;  ///< channels
+
+  /// Numbers in it.
   constexpr std::int64_t size() const { return std::int64_t{h} * w * c; }
   friend constexpr bool operator==(const Extent&, const Extent&) = default;
 };
@@ -108,14 +115,15 @@ constexpr std::string_view role_name(Role role) {
 
 /// One entry of a state dict.
 struct Entry {
-  int layer = 0;  ///< row of the table
-  Role role = Role::weight;
-  Name prefix;  ///< name of the row
-  int rank = 0;
+  int layer = 0;                            ///< row of the table
+  Role role = Role::weight;                 ///< which of its tensors
+  Name prefix;                              ///< name of the row
+  int rank = 0;                             ///< dimensions; 0 for a scalar
   std::array<int, 4> shape = {1, 1, 1, 1};  ///< the first `rank` count
 
   /// Full name, `layer1.0.conv2.weight`.
   constexpr Name name() const { return Name(prefix).append(".").append(role_name(role)); }
+  /// Numbers in it.
   constexpr std::int64_t size() const { return std::int64_t{shape[0]} * shape[1] * shape[2] * shape[3]; }
   /// Learned by gradient descent, and counted as a parameter.
   constexpr bool learned() const { return role == Role::weight || role == Role::bias; }

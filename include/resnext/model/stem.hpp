@@ -13,10 +13,11 @@ enum class Part { stem, block, planes, stage, classes, unknown };
 /// `[N, H, W, Inputs]` becomes `[N, H / 4, W / 4, Channels]`.
 template <int Channels = 64, int Inputs = 3>
 struct ImageNetStem {
-  static constexpr Part part = Part::stem;
-  static constexpr int channels = Channels;
-  static constexpr int inputs = Inputs;
+  static constexpr Part part = Part::stem;   ///< its place in a `Template`
+  static constexpr int channels = Channels;  ///< that go out
+  static constexpr int inputs = Inputs;      ///< of an image
 
+  /// Appends the rows that read value `input`; returns the value that the last one writes.
   static constexpr int rows(TableBuilder& table, int input) {
     const int convolved = table.convolution("conv1", input, Inputs, Channels, 7, 2);
     const int normalised = table.batch_norm("bn1", convolved, Channels);
@@ -28,10 +29,11 @@ struct ImageNetStem {
 /// `[N, H, W, Inputs]` becomes `[N, H, W, Channels]`.
 template <int Channels = 64, int Inputs = 3>
 struct CifarStem {
-  static constexpr Part part = Part::stem;
-  static constexpr int channels = Channels;
-  static constexpr int inputs = Inputs;
+  static constexpr Part part = Part::stem;   ///< its place in a `Template`
+  static constexpr int channels = Channels;  ///< that go out
+  static constexpr int inputs = Inputs;      ///< of an image
 
+  /// Appends the rows that read value `input`; returns the value that the last one writes.
   static constexpr int rows(TableBuilder& table, int input) {
     const int convolved = table.convolution("conv1", input, Inputs, Channels, 3, 1);
     return table.relu("relu", table.batch_norm("bn1", convolved, Channels), Channels);

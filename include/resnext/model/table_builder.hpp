@@ -17,15 +17,19 @@ class TableBuilder {
   constexpr int convolution(Name name, int input, int in, int out, int kernel, int stride, int groups = 1) {
     return append({Op::convolution, name, input, -1, 0, in, out, kernel, stride, kernel / 2, groups});
   }
+  /// Batch normalisation.
   constexpr int batch_norm(Name name, int input, int channels) {
     return append({Op::batch_norm, name, input, -1, 0, channels, channels});
   }
+  /// max(x, 0).
   constexpr int relu(Name name, int input, int channels) {
     return append({Op::relu, name, input, -1, 0, channels, channels});
   }
+  /// The sum of two values of one extent.
   constexpr int add(Name name, int input, int other, int channels) {
     return append({Op::add, name, input, other, 0, channels, channels});
   }
+  /// k x k max pool, padded by k / 2.
   constexpr int max_pool(Name name, int input, int channels, int kernel, int stride) {
     return append({Op::max_pool, name, input, -1, 0, channels, channels, kernel, stride, kernel / 2});
   }

@@ -19,22 +19,22 @@ namespace resnext {
 /// N blocks at one map size.
 template <int N>
 struct Stage {
-  static constexpr Part part = Part::stage;
-  static constexpr int value = N;
+  static constexpr Part part = Part::stage;  ///< its place in a `Template`
+  static constexpr int value = N;            ///< blocks
 };
 
 /// The output width n of stage one before the block's expansion; 64 where it is not given.
 template <int n>
 struct Planes {
-  static constexpr Part part = Part::planes;
-  static constexpr int value = n;
+  static constexpr Part part = Part::planes;  ///< its place in a `Template`
+  static constexpr int value = n;             ///< channels
 };
 
 /// Global average pool and a fully connected layer of K outputs.
 template <int K>
 struct Classes {
-  static constexpr Part part = Part::classes;
-  static constexpr int value = K;
+  static constexpr Part part = Part::classes;  ///< its place in a `Template`
+  static constexpr int value = K;              ///< logits
 };
 
 /// A network's description: `Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>`, in that order.

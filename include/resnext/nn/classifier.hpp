@@ -28,10 +28,13 @@ struct SameNetwork {
 template <class Net, Backend B>
 class Classifier {
  public:
+  /// Batch extents whose plans are kept.
   static constexpr std::size_t most_plans = 4;
 
+  /// Builds nothing yet.
   explicit Classifier(const Parameters<Net>& parameters) : parameters_(&parameters) {}
   explicit Classifier(const Parameters<Net>&&) = delete;
+  /// Does not compile, in one sentence.
   template <class Other>
   explicit Classifier(const Parameters<Other>&) : parameters_(nullptr) {
     detail::SameNetwork<Net, Other>();

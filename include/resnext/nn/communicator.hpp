@@ -20,8 +20,11 @@ concept Communicator = requires(Comm& communicator, typename B::Scalar* values, 
 
 /// One rank: every sum is already there.
 struct Solo {
+  /// Of 1.
   int rank() const { return 0; }
+  /// Ranks.
   int size() const { return 1; }
+  /// Nothing to do.
   template <class Scalar, class Stream>
   void all_reduce(Scalar*, std::int64_t, Stream&) {}
 };

@@ -17,13 +17,13 @@ enum class UnitKind : std::uint8_t { convolution, batch_norm, pointwise, max_poo
 
 /// One or more rows that run as one: `relu(norm(kind(input)) + other)`, where norm, other and ReLU are optional.
 struct Unit {
-  UnitKind kind = UnitKind::pointwise;
-  int row = 0;        ///< the row at its core, which names the unit
-  int norm = -1;      ///< row of the batch norm that is folded into a convolution (inference)
-  int input = 0;      ///< value read
-  int other = -1;     ///< value added, or -1
-  int output = 0;     ///< value written
-  bool relu = false;  ///< comes last
+  UnitKind kind = UnitKind::pointwise;  ///< what it is at its core
+  int row = 0;                          ///< the row at its core, which names the unit
+  int norm = -1;                        ///< row of the batch norm that is folded into a convolution (inference)
+  int input = 0;                        ///< value read
+  int other = -1;                       ///< value added, or -1
+  int output = 0;                       ///< value written
+  bool relu = false;                    ///< comes last
 };
 
 /// Who the units are for. Inference folds batch norms into convolutions and lets those add the shortcut and apply the

@@ -28,26 +28,32 @@ namespace resnext {
 
 /// A tensor of an operator under test, filled with random numbers in [low, high) if it is an input.
 struct TestTensor {
-  std::string name;
-  std::size_t size = 0;
+  std::string name;            ///< for reports
+  std::size_t size = 0;        ///< scalars
   bool differentiable = true;  ///< input: has a gradient; output: the loss depends on it
-  double low = -1, high = 1;
+  double low = -1;             ///< the smallest random number
+  double high = 1;             ///< where they end
 };
 
 /// An operator as the checker sees it: named tensors, and two functions on backend memory.
 template <class B>
 struct DifferentiableOperator {
-  using Scalar = typename B::Scalar;
+  using Scalar = typename B::Scalar;  ///< of the backend
 
   /// Where the tensors lie. What is not differentiable has a null gradient.
   struct Memory {
-    std::vector<const Scalar*> in, d_out;
-    std::vector<Scalar*> out, d_in, work;
+    std::vector<const Scalar*> in;     ///< inputs
+    std::vector<const Scalar*> d_out;  ///< gradients of the outputs
+    std::vector<Scalar*> out;          ///< outputs
+    std::vector<Scalar*> d_in;         ///< gradients of the inputs
+    std::vector<Scalar*> work;         ///< scratch
   };
+  /// A pass.
   using Function = std::function<void(typename B::Stream&, const Memory&)>;
 
-  std::string name;
-  std::vector<TestTensor> inputs, outputs;
+  std::string name;                    ///< for reports
+  std::vector<TestTensor> inputs;      ///< what it reads
+  std::vector<TestTensor> outputs;     ///< what it writes
   std::vector<std::size_t> work = {};  ///< scalars of scratch and of what is kept from forward to backward
   Function forward = {};               ///< reads in; assigns out
   Function backward = {};              ///< reads in, out and d_out; assigns d_in. May be absent.

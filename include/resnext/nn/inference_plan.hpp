@@ -70,7 +70,7 @@ inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent inpu
 template <Backend B>
 class InferencePlan {
  public:
-  using Scalar = typename B::Scalar;
+  using Scalar = typename B::Scalar;  ///< of the backend
 
   /// @param layers a layer table that outlives the plan
   /// @param state the network's tensors; read only here
@@ -102,17 +102,20 @@ class InferencePlan {
     return logits_;
   }
 
+  /// True for a batch of the plan's extents.
   bool fits(const Images& images) const {
     return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0];
   }
+  /// In the order of execution.
   std::span<const Unit> units() const { return units_; }
   /// What the backend chose for a unit.
   std::string_view implementation(std::size_t unit) const {
     const auto* convolution = std::get_if<Convolution>(&operators_[unit]);
     return convolution == nullptr ? std::string_view(unit_name(units_[unit])) : convolution->op.implementation();
   }
-  /// Bytes of activations and scratch, and of packed weights.
+  /// Bytes of activations and scratch.
   std::size_t activation_bytes() const { return arena_.size() * sizeof(Scalar); }
+  /// Bytes of packed weights.
   std::size_t weight_bytes() const { return weights_.size() * sizeof(Scalar); }
 
  private:

@@ -23,19 +23,19 @@ enum class Decay {
 template <Backend B>
 class ParameterStore {
  public:
-  using Scalar = typename B::Scalar;
+  using Scalar = typename B::Scalar;  ///< of the backend
 
   /// A run of the flat arrays that is communicated at once, as soon as the backward pass has left `row`.
   struct Bucket {
-    std::size_t offset = 0;
-    std::size_t size = 0;
-    int row = 0;
+    std::size_t offset = 0;  ///< in scalars
+    std::size_t size = 0;    ///< in scalars
+    int row = 0;             ///< of the layer table, the first that has a share in it
   };
   /// A run of the flat arrays that is updated with one weight decay.
   struct Segment {
-    std::size_t offset = 0;
-    std::size_t size = 0;
-    bool decayed = true;
+    std::size_t offset = 0;  ///< in scalars
+    std::size_t size = 0;    ///< in scalars
+    bool decayed = true;     ///< weight decay applies
   };
 
   /// @param bucket_size scalars after which a bucket is closed
@@ -88,12 +88,13 @@ class ParameterStore {
       visit(slot.entry.name().view(), std::span<const double>(values));
     });
   }
-  /// Copies BN's running statistics from or to the host.
+  /// Copies BN's running statistics from the host.
   void upload_statistics(const StateDict& state, typename B::Stream& stream) {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
       B::upload(stream, state[slot], statistics_.data() + at);
     });
   }
+  /// Copies BN's running statistics to the host.
   void download_statistics(StateDict& state, typename B::Stream& stream) const {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
       B::download(stream, statistics_.data() + at, state[slot]);
@@ -104,11 +105,19 @@ class ParameterStore {
   std::size_t place(const StateDict& state, int row, Role role) const {
     return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.slots().data())];
   }
+  /// @name Flat arrays in backend memory
+  /// @{
+
+  /// All tensors of a kind, each at its place().
   Scalar* weights() { return weights_.data(); }
   Scalar* gradients() { return gradients_.data(); }
   Scalar* velocities() { return velocities_.data(); }
   Scalar* statistics() { return statistics_.data(); }
+  /// @}
+
+  /// In the order in which they become complete.
   std::span<const Bucket> buckets() const { return buckets_; }
+  /// In the order of the flat arrays.
   std::span<const Segment> segments() const { return segments_; }
 
  private:

@@ -14,7 +14,9 @@ namespace resnext {
 template <class Net>
 class Parameters : public StateDict {
  public:
-  using Network = Net;
+  using Network = Net;  ///< whose they are
+
+  /// BN as the identity, everything else zero; `initialized()` has random weights.
   Parameters() : StateDict(Net::layers) {}
 };
 

@@ -17,6 +17,7 @@ namespace resnext {
 /// others is not the unit's.
 class Profile {
  public:
+  /// A unit and its time.
   struct Row {
     std::string name;            ///< path of the layer
     std::string work;            ///< what runs, for instance `convolution + relu`
@@ -40,7 +41,9 @@ class Profile {
     last_ = Clock::now();
   }
 
+  /// In the order of execution.
   const std::vector<Row>& rows() const { return rows_; }
+  /// The sum of the rows.
   double seconds() const {
     double sum = 0;
     for (const Row& row : rows_) sum += row.seconds;

@@ -21,9 +21,9 @@ class StateDict {
  public:
   /// A tensor's entry and where it lies in values(). `num_batches_tracked` has no floats: see batches_tracked().
   struct Slot {
-    Entry entry;
-    std::size_t offset = 0;
-    std::size_t size = 0;
+    Entry entry;             ///< name, role and shape
+    std::size_t offset = 0;  ///< of its first float
+    std::size_t size = 0;    ///< floats
   };
 
   /// BN starts as the identity (scale and variance 1, shift and mean 0), everything else at zero.
@@ -46,18 +46,23 @@ class StateDict {
     }
   }
 
+  /// The table that the tensors belong to.
   std::span<const Layer> layers() const { return layers_; }
   /// In torchvision's order.
   std::span<const Slot> slots() const { return slots_; }
   /// Every tensor, one after the other, in torchvision's order.
   std::span<float> values() { return values_; }
+  /// The same.
   std::span<const float> values() const { return values_; }
 
+  /// The tensor of a slot of slots().
   std::span<float> operator[](const Slot& slot) { return {values_.data() + slot.offset, slot.size}; }
+  /// The same.
   std::span<const float> operator[](const Slot& slot) const { return {values_.data() + slot.offset, slot.size}; }
   /// A tensor by name, for instance `layer1.0.conv2.weight`.
   /// @throws Error when the network has no such tensor.
   std::span<float> operator[](std::string_view name) { return (*this)[find(name)]; }
+  /// The same.
   std::span<const float> operator[](std::string_view name) const { return (*this)[find(name)]; }
   /// A tensor of a row of the table; empty when the row has none of that role.
   std::span<const float> at(int row, Role role) const {
@@ -75,6 +80,7 @@ class StateDict {
 
   /// Training steps that the running statistics have seen: torchvision's `num_batches_tracked`, one for all layers.
   const std::int64_t& batches_tracked() const { return batches_tracked_; }
+  /// Sets it.
   void set_batches_tracked(std::int64_t batches) { batches_tracked_ = batches; }
 
  private:

@@ -22,8 +22,8 @@ namespace resnext {
 /// What stays the same through a training run. The defaults are the paper's, but for Nesterov's momentum, which its
 /// code uses and its text does not mention.
 struct TrainerOptions {
-  SgdOptions sgd{};
-  Decay decay = Decay::all;
+  SgdOptions sgd{};            ///< momentum and weight decay
+  Decay decay = Decay::all;    ///< what the decay applies to
   double label_smoothing = 0;  ///< 0 for one-hot targets; 0.1 in later recipes
   int ghost_batch = 0;         ///< images that share batch statistics; 0 for the whole batch. The paper has 32 a GPU
   double loss_scale = 1;       ///< for backends with 16-bit gradients
@@ -34,9 +34,11 @@ struct TrainerOptions {
 struct TrainingMetrics {
   double loss = 0;     ///< sum over images of the cross-entropy
   double correct = 0;  ///< images whose label had the largest logit
-  double images = 0;
+  double images = 0;   ///< how many
 
+  /// Of an image; 0 without images.
   double mean_loss() const { return images > 0 ? loss / images : 0; }
+  /// The share of correct images; 0 without images.
   double accuracy() const { return images > 0 ? correct / images : 0; }
 };
 
@@ -48,8 +50,9 @@ class Trainer {
                 "Trainer<Net, B, Comm>: Comm must be a Communicator for this backend, such as Solo");
 
  public:
+  /// Batch extents whose plans are kept.
   static constexpr std::size_t most_plans = 2;
-  using Scalar = typename B::Scalar;
+  using Scalar = typename B::Scalar;  ///< of the backend
 
   /// Starts from `parameters`, which must be the same on every rank. The learning rate starts at 0.
   explicit Trainer(const Parameters<Net>& parameters, TrainerOptions options = {}, Comm communicator = {})
@@ -61,6 +64,7 @@ class Trainer {
         metrics_(static_cast<std::size_t>(Metric::count)) {
     set_learning_rate(0);
   }
+  /// Does not compile, in one sentence.
   template <class Other>
   explicit Trainer(const Parameters<Other>& parameters, TrainerOptions = {}, Comm = {}) : Trainer(Parameters<Net>()) {
     detail::SameNetwork<Net, Other>();
@@ -120,13 +124,14 @@ class Trainer {
   Parameters<Net> gradients() { return copy(store_.gradients()); }
   /// Momentum buffers by name: with parameters(), all that a run's state consists of on this rank.
   Parameters<Net> velocities() { return copy(store_.velocities()); }
-  /// Shows the gradients or weights as they are now, in the backend's precision: `visit(name, std::span<const
+  /// Shows the gradients as they are now, in the backend's precision: `visit(name, std::span<const
   /// double>)`.
   template <class Visit>
   void show_gradients(Visit&& visit) {
     stream_.join();
     store_.show(state_, store_.gradients(), stream_, visit);
   }
+  /// The same of the weights.
   template <class Visit>
   void show_weights(Visit&& visit) {
     store_.show(state_, store_.weights(), stream_, visit);
@@ -151,6 +156,7 @@ class Trainer {
                          Extent{images.h, images.w, images.c}, options_.label_smoothing, options_.ghost_batch);
     return plans_.front();
   }
+  /// As given to the constructor.
   const Comm& communicator() const { return communicator_; }
 
  private:

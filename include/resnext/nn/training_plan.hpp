@@ -23,8 +23,8 @@ namespace resnext {
 template <Backend B>
 class TrainingPlan {
  public:
-  using Scalar = typename B::Scalar;
-  using Store = ParameterStore<B>;
+  using Scalar = typename B::Scalar;  ///< of the backend
+  using Store = ParameterStore<B>;    ///< where the learned tensors live
 
   /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan.
   /// @param ghost_batch images that share batch statistics; 0 for the whole batch
@@ -47,6 +47,7 @@ class TrainingPlan {
     allocate();
   }
 
+  /// True for a batch of the plan's extents.
   bool fits(const Images& images) const {
     return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0];
   }
@@ -84,6 +85,7 @@ class TrainingPlan {
     }
   }
 
+  /// In the order of the forward pass.
   std::span<const Unit> units() const { return units_; }
   /// What the backend chose for a unit.
   std::string_view implementation(std::size_t unit) const {

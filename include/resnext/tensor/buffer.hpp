@@ -39,7 +39,9 @@ class Buffer {
     auto* touch = reinterpret_cast<volatile unsigned char*>(data_);
     for (std::size_t at = 0; at < wanted; at += 4096) touch[at] = 0;
   }
+  /// Takes the memory over.
   Buffer(Buffer&& other) noexcept { swap(other); }
+  /// The same; its own is freed.
   Buffer& operator=(Buffer&& other) noexcept {
     Buffer(std::move(other)).swap(*this);
     return *this;
@@ -48,17 +50,25 @@ class Buffer {
     if (base_ != nullptr) ::munmap(base_, bytes_);
   }
 
+  /// The first element, aligned to a page; null where there is none.
   T* data() { return data_; }
+  /// The same.
   const T* data() const { return data_; }
   /// Elements, not bytes.
   std::size_t size() const { return size_; }
+  /// @name Elements
+  /// @{
+
+  /// As of any container.
   T* begin() { return data_; }
   T* end() { return data_ + size_; }
   const T* begin() const { return data_; }
   const T* end() const { return data_ + size_; }
   T& operator[](std::size_t i) { return data_[i]; }
   const T& operator[](std::size_t i) const { return data_[i]; }
+  /// @}
 
+  /// Exchanges the memories.
   void swap(Buffer& other) noexcept {
     std::swap(base_, other.base_);
     std::swap(bytes_, other.bytes_);

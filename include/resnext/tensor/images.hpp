@@ -13,8 +13,11 @@ namespace resnext {
 
 /// A batch `[n, h, w, c]` of floats, dense, owned by somebody else.
 struct Images {
-  std::span<const float> values;
-  int n = 0, h = 0, w = 0, c = 0;
+  std::span<const float> values;  ///< n * h * w * c
+  int n = 0;                      ///< images
+  int h = 0;                      ///< rows
+  int w = 0;                      ///< columns
+  int c = 0;                      ///< channels
 
   Images() = default;
   /// @throws ShapeError when an extent is below 1 or `values` has not n * h * w * c elements.

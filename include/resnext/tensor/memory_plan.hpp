@@ -12,9 +12,9 @@ namespace resnext {
 
 /// A tensor of `size` elements that is needed from step `first` to step `last`, both included.
 struct Interval {
-  std::size_t size = 0;
-  int first = 0;
-  int last = 0;
+  std::size_t size = 0;    ///< elements
+  int first = 0;           ///< step that writes it
+  int last = 0;            ///< last step that reads it
   std::size_t offset = 0;  ///< set by plan_memory()
 };
 

@@ -35,7 +35,8 @@ namespace resnext {
 
 /// Where a run stands, and what it was asked to do.
 struct RunState {
-  int epoch = 0, batch = 0;                    ///< the batch that comes next, from 0
+  int epoch = 0;                               ///< of the batch that comes next, from 0
+  int batch = 0;                               ///< that comes next, from 0
   std::int64_t step = 0;                       ///< steps done
   TrainingMetrics metrics{};                   ///< sums over the epoch's batches so far
   std::map<std::string, std::string> options;  ///< whatever decides the run's numbers, in words: seed, batch, ...
@@ -44,9 +45,10 @@ struct RunState {
 /// The state of a run of `Net`.
 template <class Net>
 struct Checkpoint {
-  std::filesystem::path path;
-  Parameters<Net> parameters, velocities;
-  RunState state;
+  std::filesystem::path path;  ///< of its file
+  Parameters<Net> parameters;  ///< weights and BN statistics
+  Parameters<Net> velocities;  ///< momentum buffers
+  RunState state;              ///< where the run stands
 };
 
 namespace detail {

@@ -22,34 +22,36 @@ namespace resnext {
 
 /// What a run has reached in the middle of an epoch.
 struct Progress {
-  int epoch = 0, epochs = 0;   ///< this one, from 0, of how many
-  int batch = 0, batches = 0;  ///< done in this epoch, of how many
-  TrainingMetrics metrics{};   ///< of the epoch so far
-  double images_per_second = 0;
-  double seconds_left = 0;  ///< of training, for all epochs
+  int epoch = 0;                 ///< this one, from 0
+  int epochs = 0;                ///< of how many
+  int batch = 0;                 ///< done in this epoch
+  int batches = 0;               ///< of how many
+  TrainingMetrics metrics{};     ///< of the epoch so far
+  double images_per_second = 0;  ///< of this rank
+  double seconds_left = 0;       ///< of training, for all epochs
 };
 
 /// What an epoch has brought.
 struct EpochResult {
-  int epoch = 0;          ///< from 0
-  std::int64_t step = 0;  ///< steps done in the whole run
-  double learning_rate = 0;
-  TrainingMetrics train{};
-  std::optional<Accuracy> test;
+  int epoch = 0;                 ///< from 0
+  std::int64_t step = 0;         ///< steps done in the whole run
+  double learning_rate = 0;      ///< of the last step
+  TrainingMetrics train{};       ///< of the epoch
+  std::optional<Accuracy> test;  ///< of the test set, where there is one
   double seconds = 0;            ///< of training
   double images_per_second = 0;  ///< in training
 };
 
 /// How `fit` runs, and who watches.
 struct FitOptions {
-  int epochs = 1;
-  Schedule schedule = Schedule::step_decay(0.1, {});
+  int epochs = 1;                                     ///< in all, those before a resume included
+  Schedule schedule = Schedule::step_decay(0.1, {});  ///< of the learning rate
   std::filesystem::path checkpoints{};  ///< an existing folder; empty to write none
   int keep = 3;                         ///< checkpoints that stay
   int checkpoint_every = 0;             ///< steps; one is written at the end of each epoch in any case
   int report_every = 10;                ///< steps after which the loss is looked at and progress is reported
   std::function<bool()> stop{};         ///< asked before every step; true ends the run with a checkpoint
-  std::function<void(const Progress&)> progress{};
+  std::function<void(const Progress&)> progress{};       ///< called now and then
   std::function<void(const EpochResult&)> epoch_done{};  ///< before that epoch's checkpoint is written
 };
 

@@ -54,6 +54,7 @@ inline std::string progress_line(const Progress& progress, int width) {
 /// Writes progress to a stream.
 class ProgressBar {
  public:
+  /// Looks whether the stream is a terminal.
   explicit ProgressBar(std::FILE* stream = stderr) : stream_(stream), terminal_(::isatty(::fileno(stream)) == 1) {}
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;

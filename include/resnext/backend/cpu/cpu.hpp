@@ -25,8 +25,13 @@ namespace resnext {
 template <class T>
 struct Cpu;
 
+/// In fp32.
 template <>
 struct Cpu<float> : detail::HostMemory<float> {
+  /// @name The contract
+  /// @{
+
+  /// See `Backend`.
   using Scalar = float;
   using Stream = CpuStream;
   template <class U>
@@ -63,6 +68,7 @@ struct Cpu<float> : detail::HostMemory<float> {
                   const float* gradient, float* velocity) {
     detail::cpu_sgd(options, hyper, size, weights, gradient, velocity);
   }
+  /// @}
 };
 
 static_assert(Backend<Cpu<float>>);

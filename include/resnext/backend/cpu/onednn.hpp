@@ -132,6 +132,7 @@ inline dnnl::memory::desc layout(const dnnl::memory::dims& dims, dnnl::memory::f
 /// A host stream that oneDNN's primitives can run on.
 class CpuStream : public HostStream {
  public:
+  /// Of the one engine.
   const dnnl::stream& onednn() const { return onednn_; }
 
  private:

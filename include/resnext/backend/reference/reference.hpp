@@ -22,6 +22,10 @@ namespace resnext {
 /// `Reference<double>` is the oracle; `Reference<float>` runs a network where only Eigen is at hand.
 template <std::floating_point T>
 struct Reference : detail::HostMemory<T> {
+  /// @name The contract
+  /// @{
+
+  /// See `Backend`.
   using Scalar = T;
   using Stream = HostStream;
   template <class U>
@@ -56,6 +60,7 @@ struct Reference : detail::HostMemory<T> {
                   const T* gradient, T* velocity) {
     detail::reference_sgd(options, hyper, size, weights, gradient, velocity);
   }
+  /// @}
 };
 
 static_assert(Backend<Reference<float>>);
