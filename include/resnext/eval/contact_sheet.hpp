@@ -23,8 +23,9 @@ namespace resnext {
 
 /// A picture and up to two short lines below it.
 struct SheetCell {
-  Image image;
-  std::string title, subtitle;
+  Image image;                ///< of any size
+  std::string title;          ///< the first line
+  std::string subtitle;       ///< the second line
   std::optional<bool> right;  ///< frame and title green or red; nothing for grey
 };
 

@@ -21,6 +21,7 @@ namespace resnext {
 /// A CSV file that grows by a row an epoch and is complete at any moment. Lines that begin with `#` say what was run.
 class RunLog {
  public:
+  /// The first line that is no comment.
   static constexpr std::string_view columns =
       "epoch,step,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_accuracy_of_5,seconds,"
       "images_per_second";

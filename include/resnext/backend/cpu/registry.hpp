@@ -15,6 +15,10 @@ namespace resnext {
 
 /// The functions of one `GroupedConvolution<width>`, its width erased.
 struct GroupedKernel {
+  /// @name The types of the functions
+  /// @{
+
+  /// See `GroupedConvolution`.
   using Pack = void (*)(const float* weights, int channels, float* packed, Isa);
   using PackBackward = void (*)(const float* weights, int channels, int stride, float* packed, Isa);
   using Forward = void (*)(const GroupedShape&, const float* x, const float* packed, const float* bias, bool relu,
@@ -22,14 +26,15 @@ struct GroupedKernel {
   using BackwardData = void (*)(const GroupedShape&, const float* dy, const float* packed, float* dx, Isa);
   using BackwardWeights = void (*)(const GroupedShape&, const float* x, const float* dy, float* dweights,
                                    float* scratch, Isa);
+  /// @}
 
-  int width = 0;  ///< channels of a group
-  std::size_t (*packed_size)(int channels, Isa) = nullptr;
-  Pack pack_forward = nullptr;
-  Forward forward = nullptr;
-  PackBackward pack_backward_data = nullptr;  ///< null for inference, as the rest
-  BackwardData backward_data = nullptr;
-  BackwardWeights backward_weights = nullptr;
+  int width = 0;                                                    ///< channels of a group
+  std::size_t (*packed_size)(int channels, Isa) = nullptr;          ///< floats
+  Pack pack_forward = nullptr;                                      ///< weights for forward
+  Forward forward = nullptr;                                        ///< reads packed weights
+  PackBackward pack_backward_data = nullptr;                        ///< null for inference, as the rest
+  BackwardData backward_data = nullptr;                             ///< reads packed weights
+  BackwardWeights backward_weights = nullptr;                       ///< writes them as they are in a file
   std::size_t (*scratch_size)(const GroupedShape&, Isa) = nullptr;  ///< of backward_weights
 };
 
@@ -37,6 +42,7 @@ struct GroupedKernel {
 class KernelRegistry {
  public:
   KernelRegistry() = default;
+  /// Of kernels that outlive it.
   explicit KernelRegistry(std::span<const GroupedKernel> grouped) : grouped_(grouped) {}
 
   /// The kernel for groups of `width` channels, or null.
@@ -44,6 +50,7 @@ class KernelRegistry {
     const auto at = std::find_if(grouped_.begin(), grouped_.end(), [&](const auto& k) { return k.width == width; });
     return at == grouped_.end() ? nullptr : &*at;
   }
+  /// All kernels.
   std::span<const GroupedKernel> grouped() const { return grouped_; }
 
  private:
