@@ -6,3 +6,14 @@
 #include <resnext/backend/cpu/grouped.hpp>   // GroupedConvolution<d>
 #include <resnext/backend/cpu/isa.hpp>       // Isa, isa(), available_isas()
 #include <resnext/backend/cpu/parallel.hpp>  // threads(), parallel_for()
+#include <resnext/nn/executors.hpp>
+
+namespace resnext {
+
+// Where this header is included, Classifier<Net> is Classifier<Net, Cpu<float>>, and Trainer alike.
+template <class Net, Backend B = Cpu<float>>
+class Classifier;
+template <class Net, Backend B = Cpu<float>, class Comm>
+class Trainer;
+
+}  // namespace resnext

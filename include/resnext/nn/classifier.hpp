@@ -5,7 +5,7 @@
 #include <list>
 #include <span>
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/nn/executors.hpp>
 #include <resnext/nn/inference_plan.hpp>
 #include <resnext/nn/parameters.hpp>
 

@@ -12,7 +12,7 @@
 
 #include <resnext/backend/operators.hpp>
 #include <resnext/nn/classifier.hpp>
-#include <resnext/nn/communicator.hpp>
+#include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/training_plan.hpp>
@@ -44,7 +44,7 @@ struct TrainingMetrics {
 
 /// Trains `Net` on backend `B`, data-parallel over the ranks of `Comm`, each with its own batches and batch statistics.
 /// A step only enqueues work: metrics stay in backend memory until they are asked for. One trainer serves one thread.
-template <class Net, Backend B, class Comm = Solo>
+template <class Net, Backend B, class Comm>
 class Trainer {
   static_assert(Communicator<Comm, B>,
                 "Trainer<Net, B, Comm>: Comm must be a Communicator for this backend, such as Solo");

@@ -1,0 +1,16 @@
+/// @file
+/// The executors by name. A backend's umbrella header may make itself their default.
+#pragma once
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/nn/communicator.hpp>
+
+namespace resnext {
+
+template <class Net, Backend B>
+class Classifier;
+
+template <class Net, Backend B, class Comm = Solo>
+class Trainer;
+
+}  // namespace resnext
