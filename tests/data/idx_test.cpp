@@ -72,6 +72,11 @@ TEST_CASE("a file that is not as long as it says, or of another type, is refused
   CHECK(contains(refusal(folder, idx({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, "")), "found at most 0 bytes"));
   CHECK(contains(refusal(folder, gzip(idx({0xFFFFFFFF, 28, 28}, ""))), "found at most"));
   CHECK(contains(refusal(folder, gzip(idx({2}, std::string(1'000'000, '\0')))), "found more bytes"));
+  // What is there is read, however much it is; what is missing is counted.
+  const std::string zeros(1'000'000, '\0');
+  CHECK(read_idx(write_text(folder / "x", gzip(idx({1000, 1000}, zeros)))).values == std::vector<std::uint8_t>(1'000'000));
+  CHECK(contains(refusal(folder, gzip(idx({1001, 1000}, zeros))),
+                 "expected 1001000 bytes of values, found 1000000 (truncated)"));
   CHECK(contains(message_of<FileError>([&] { read_idx(folder / "none"); }), "none: could not open: No such file"));
 
   for (const std::string& good : {idx({2, 3}, "abcdef"), gzip(idx({2, 3}, "abcdef"))}) {

@@ -271,6 +271,16 @@ TEST_CASE("hostile headers take no more than linear time and memory") {
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
 
+TEST_CASE("a file in memory is read in place") {
+  const TemporaryFolder folder;
+  write_example(folder / "a");
+  const std::string text = read_text(folder / "a");
+  const Safetensors file(MappedFile("weights in the program", bytes_of(text)));
+  CHECK(file.bytes(*file.find("bn.num_batches_tracked")).data() > bytes_of(text).data());
+  CHECK(contains(message_of<FileError>([&] { Safetensors(MappedFile("built in", bytes_of(text).first(4))); }),
+                 "built in: expected at least 8 bytes of safetensors, found 4"));
+}
+
 TEST_CASE("PyTorch's files hold the tensors that were hashed") {
   const auto hashes = shared_file("goldens/files.json");
   if (!hashes) {

@@ -28,14 +28,12 @@ struct CifarLabel {
   int classes;
 };
 
-/// The lines of a text file of class names; none when there is no such file.
-inline std::vector<std::string> read_class_names(const std::filesystem::path& path, int classes) {
+/// The lines of a text file of class names.
+inline std::vector<std::string> read_class_names(const MappedFile& file, int classes) {
   std::vector<std::string> names;
-  if (!std::filesystem::exists(path)) return names;
-  const MappedFile file(path);
   constexpr std::size_t limit = 1 << 16;
   if (file.size() > limit)
-    fail<FileError>(path.string(), ": expected at most ", limit, " bytes of class names, found ", file.size());
+    fail<FileError>(file.path().string(), ": expected at most ", limit, " bytes of class names, found ", file.size());
   std::string line;
   for (const std::byte byte : file.bytes()) {
     const auto c = static_cast<char>(byte);
@@ -47,43 +45,50 @@ inline std::vector<std::string> read_class_names(const std::filesystem::path& pa
   }
   if (!line.empty()) names.push_back(line);
   if (names.size() != static_cast<std::size_t>(classes))
-    fail<FileError>(path.string(), ": expected ", classes, " class names, found ", names.size());
+    fail<FileError>(file.path().string(), ": expected ", classes, " class names, found ", names.size());
   return names;
 }
 
-/// Reads files of `records` records each: the label bytes, of which number `use` counts, then the planes R, G, B.
+inline constexpr std::size_t cifar_side = 32;
+
+/// Appends a file of `records` records: the label bytes, of which number `use` counts, then the planes R, G, B.
+inline void append_cifar(Dataset& dataset, const MappedFile& file, std::size_t records,
+                         std::span<const CifarLabel> label_bytes, std::size_t use) {
+  constexpr std::size_t plane = cifar_side * cifar_side, image = 3 * plane;
+  const std::size_t record = label_bytes.size() + image;
+  if (file.size() != records * record)
+    fail<FileError>(file.path().string(), ": expected ", records, " records of ", record, " bytes, ", records * record,
+                    " in all, found ", file.size(), file.size() % record ? " (no whole number of records)" : "");
+  const auto* from = reinterpret_cast<const std::uint8_t*>(file.bytes().data());
+  dataset.images.resize((dataset.labels.size() + records) * image);
+  for (std::size_t r = 0; r < records; ++r) {
+    for (std::size_t l = 0; l < label_bytes.size(); ++l)
+      if (from[l] >= label_bytes[l].classes)
+        fail<FileError>(file.path().string(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name,
+                        " label below ", label_bytes[l].classes, ", found ", int{from[l]});
+    std::uint8_t* to = dataset.images.data() + dataset.labels.size() * image;
+    dataset.labels.push_back(from[use]);
+    from += label_bytes.size();
+    for (std::size_t i = 0; i < plane; ++i)
+      for (std::size_t c = 0; c < 3; ++c) *to++ = from[c * plane + i];
+    from += image;
+  }
+}
+
+/// Reads files of `records` records each, and the names of the classes where there is such a file.
 inline Dataset read_cifar(std::string name, std::span<const std::filesystem::path> files, std::size_t records,
                           std::span<const CifarLabel> label_bytes, std::size_t use,
                           const std::filesystem::path& class_names) {
-  constexpr std::size_t side = 32, plane = side * side, image = 3 * plane;
   Dataset dataset;
   dataset.name = std::move(name);
-  dataset.height = dataset.width = static_cast<int>(side);
+  dataset.height = dataset.width = static_cast<int>(cifar_side);
   dataset.channels = 3;
   dataset.classes = label_bytes[use].classes;
-  dataset.class_names = read_class_names(class_names, dataset.classes);
+  if (std::filesystem::exists(class_names))
+    dataset.class_names = read_class_names(MappedFile(class_names), dataset.classes);
   dataset.labels.reserve(files.size() * records);
-  const std::size_t record = label_bytes.size() + image;
-  for (const auto& path : files) {
-    const MappedFile file(path);
-    if (file.size() != records * record)
-      fail<FileError>(path.string(), ": expected ", records, " records of ", record, " bytes, ", records * record,
-                      " in all, found ", file.size(), file.size() % record ? " (no whole number of records)" : "");
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(file.bytes().data());
-    if (dataset.images.empty()) dataset.images.resize(files.size() * records * image);
-    for (std::size_t r = 0; r < records; ++r) {
-      const std::uint8_t* from = bytes + r * record;
-      for (std::size_t l = 0; l < label_bytes.size(); ++l)
-        if (from[l] >= label_bytes[l].classes)
-          fail<FileError>(path.string(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name,
-                          " label below ", label_bytes[l].classes, ", found ", int{from[l]});
-      std::uint8_t* to = dataset.images.data() + dataset.labels.size() * image;
-      dataset.labels.push_back(from[use]);
-      from += label_bytes.size();
-      for (std::size_t i = 0; i < plane; ++i)
-        for (std::size_t c = 0; c < 3; ++c) *to++ = from[c * plane + i];
-    }
-  }
+  dataset.images.reserve(files.size() * records * dataset.image_size());
+  for (const auto& path : files) append_cifar(dataset, MappedFile(path), records, label_bytes, use);
   return dataset;
 }
 

@@ -28,12 +28,12 @@ namespace detail {
 /// The bytes of a file from the start to the end, inflated when the file is a gzip member.
 class InflatedFile {
  public:
-  explicit InflatedFile(const std::filesystem::path& path) : file_(path) {
+  explicit InflatedFile(MappedFile file) : file_(std::move(file)) {
     const auto bytes = file_.bytes();
     gzip_ = bytes.size() >= 2 && bytes[0] == std::byte{0x1F} && bytes[1] == std::byte{0x8B};
     constexpr int gzip_only = 16;
     if (gzip_ && inflateInit2(&stream_, gzip_only + MAX_WBITS) != Z_OK)
-      fail<FileError>(path.string(), ": zlib could not be set up");
+      fail<FileError>(file_.path().string(), ": zlib could not be set up");
   }
   InflatedFile(const InflatedFile&) = delete;
   InflatedFile& operator=(const InflatedFile&) = delete;
@@ -42,10 +42,19 @@ class InflatedFile {
   }
 
   /// Fills `target` and counts on. Throws FileError when the content ends before or is damaged.
-  void read(std::span<std::uint8_t> target, std::string_view what) {
-    const std::size_t found = take(target);
-    if (found != target.size())
-      fail<FileError>(place(), ": expected ", target.size(), " bytes of ", what, ", found ", found, " (truncated)");
+  void read(std::span<std::uint8_t> target, std::string_view what) { check(take(target), target.size(), what); }
+  /// The same of `size` bytes. A small compressed file can claim a thousand times its own size, so the room grows with
+  /// what really comes out of it.
+  std::vector<std::uint8_t> read(std::size_t size, std::string_view what) {
+    constexpr std::size_t first = std::size_t{1} << 16;
+    std::vector<std::uint8_t> values;
+    std::size_t found = 0;
+    do {
+      values.resize(gzip_ ? std::min(size, std::max(2 * found, first)) : size);
+      found += take(std::span(values).subspan(found));
+    } while (found == values.size() && found < size);
+    check(found, size, what);
+    return values;
   }
   /// Throws FileError unless the content and the file end here.
   void expect_end() {
@@ -61,6 +70,10 @@ class InflatedFile {
   std::string place() const { return file_.path().string() + ": byte " + std::to_string(at_); }
 
  private:
+  void check(std::size_t found, std::size_t expected, std::string_view what) const {
+    if (found != expected)
+      fail<FileError>(place(), ": expected ", expected, " bytes of ", what, ", found ", found, " (truncated)");
+  }
   std::size_t take(std::span<std::uint8_t> target) {
     const auto bytes = file_.bytes();
     if (!gzip_) {
@@ -99,10 +112,11 @@ class InflatedFile {
 
 }  // namespace detail
 
-/// Reads an IDX file of unsigned bytes. Throws FileError, with the offset, when it is missing, of another type, or not
-/// exactly as long as its header says.
-inline Array<std::uint8_t> read_idx(const std::filesystem::path& path) {
-  detail::InflatedFile file(path);
+/// Reads an IDX file of unsigned bytes that is mapped or in memory. Throws FileError, with the offset, when it is of
+/// another type, or not exactly as long as its header says. Takes memory for what the file holds, whatever it claims.
+inline Array<std::uint8_t> read_idx(MappedFile mapped) {
+  const std::filesystem::path path = mapped.path();
+  detail::InflatedFile file(std::move(mapped));
   std::array<std::uint8_t, 4> magic;
   file.read(magic, "an IDX header");
   if (magic[0] != 0 || magic[1] != 0) fail<FileError>(path.string(), ": byte 0: not an IDX file");
@@ -117,18 +131,21 @@ inline Array<std::uint8_t> read_idx(const std::filesystem::path& path) {
   if (!size || *size > file.most_left())
     fail<FileError>(file.place(), ": expected values of shape ", detail::shape_text(array.shape), ", found at most ",
                     file.most_left(), " bytes (truncated)");
-  array.values.resize(static_cast<std::size_t>(*size));
-  file.read(array.values, "values");
+  array.values = file.read(static_cast<std::size_t>(*size), "values");
   file.expect_end();
   return array;
 }
 
+/// Reads an IDX file of unsigned bytes. Throws FileError when it is missing, and as above.
+inline Array<std::uint8_t> read_idx(const std::filesystem::path& path) { return read_idx(MappedFile(path)); }
+
 /// Joins an IDX file of pictures `[N, H, W]` with one of labels `[N]`. Throws FileError when they do not belong
 /// together or a label has no class.
-inline Dataset read_idx_dataset(const std::filesystem::path& images, const std::filesystem::path& labels,
-                                std::string name, std::vector<std::string> class_names) {
-  Array<std::uint8_t> pictures = read_idx(images);
-  const Array<std::uint8_t> classes = read_idx(labels);
+inline Dataset read_idx_dataset(MappedFile image_file, MappedFile label_file, std::string name,
+                                std::vector<std::string> class_names) {
+  const std::filesystem::path images = image_file.path(), labels = label_file.path();
+  Array<std::uint8_t> pictures = read_idx(std::move(image_file));
+  const Array<std::uint8_t> classes = read_idx(std::move(label_file));
   constexpr std::int64_t limit = 1 << 14;
   const auto& shape = pictures.shape;
   if (shape.size() != 3 || shape[0] < 1 || std::min(shape[1], shape[2]) < 1 || std::max(shape[1], shape[2]) > limit)
@@ -151,6 +168,12 @@ inline Dataset read_idx_dataset(const std::filesystem::path& images, const std::
   dataset.images = std::move(pictures.values);
   dataset.labels.assign(classes.values.begin(), classes.values.end());
   return dataset;
+}
+
+/// The same of two files by their names.
+inline Dataset read_idx_dataset(const std::filesystem::path& images, const std::filesystem::path& labels,
+                                std::string name, std::vector<std::string> class_names) {
+  return read_idx_dataset(MappedFile(images), MappedFile(labels), std::move(name), std::move(class_names));
 }
 
 /// Where Debian's package dataset-fashion-mnist puts its files.

@@ -82,21 +82,28 @@ class MappedFile {
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (address == MAP_FAILED) detail::fail_errno(path, "map");
     data_ = static_cast<const std::byte*>(address);
+    mapped_ = true;
   }
+  /// No file, but bytes that are in memory already, such as weights that are part of the program. They stay the
+  /// caller's and must outlive this; `name` is what messages call them.
+  MappedFile(std::filesystem::path name, std::span<const std::byte> bytes)
+      : path_(std::move(name)), data_(bytes.data()), size_(bytes.size()) {}
   /// Takes the mapping over.
   MappedFile(MappedFile&& other) noexcept
       : path_(std::move(other.path_)),
         data_(std::exchange(other.data_, nullptr)),
-        size_(std::exchange(other.size_, 0)) {}
+        size_(std::exchange(other.size_, 0)),
+        mapped_(std::exchange(other.mapped_, false)) {}
   /// Exchanges the mappings.
   MappedFile& operator=(MappedFile&& other) noexcept {
     path_.swap(other.path_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(mapped_, other.mapped_);
     return *this;
   }
   ~MappedFile() {
-    if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+    if (mapped_) ::munmap(const_cast<std::byte*>(data_), size_);
   }
 
   /// As given to the constructor.
@@ -110,6 +117,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  bool mapped_ = false;
 };
 
 /// A file that appears under its name only when it is complete and on the disk. What is written goes to a temporary

@@ -282,15 +282,17 @@ class Safetensors {
   /// Throws FileError, which names the file and the tensor or byte, unless the file is well-formed in every respect:
   /// the header's length within the file and at most 100 MB, strict JSON and UTF-8, no duplicate name, every shape and
   /// type in agreement with the tensor's bytes, the tensors covering the data without hole, overlap or remainder.
-  explicit Safetensors(const std::filesystem::path& path) : file_(path) {
+  explicit Safetensors(const std::filesystem::path& path) : Safetensors(MappedFile(path)) {}
+  /// The same of a file that is mapped or in memory already.
+  explicit Safetensors(MappedFile file) : file_(std::move(file)) {
     const auto bytes = file_.bytes();
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length)
-      fail<FileError>(path.string(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
+      fail<FileError>(path().string(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
     std::memcpy(&length, bytes.data(), sizeof length);
     const std::uint64_t limit = std::min<std::uint64_t>(bytes.size() - sizeof length, detail::max_safetensors_header);
     if (length > limit)
-      fail<FileError>(path.string(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
+      fail<FileError>(path().string(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
                       " (truncated, or not a safetensors file)");
     const auto header = bytes.subspan(sizeof length, static_cast<std::size_t>(length));
     data_ = bytes.subspan(sizeof length + header.size());

@@ -235,13 +235,13 @@ inline void prune_checkpoints(const std::filesystem::path& folder, int keep, std
   for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
 }
 
-/// Opens a checkpoint and compares its checksum.
+/// Opens a checkpoint that is mapped or in memory and compares its checksum.
 /// @throws FileError when it is truncated, damaged, or no checkpoint
-inline Safetensors open_checkpoint(const std::filesystem::path& path) {
-  Safetensors file(path);
+inline Safetensors open_checkpoint(MappedFile mapped) {
+  Safetensors file(std::move(mapped));
   const auto at = file.metadata().find(std::string(detail::checksum_key));
   if (at == file.metadata().end()) {
-    fail<FileError>(path.string(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
+    fail<FileError>(file.path().string(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
   }
   std::vector<TensorView> tensors;
   for (const Safetensors::Entry& entry : file.entries()) {
@@ -249,10 +249,15 @@ inline Safetensors open_checkpoint(const std::filesystem::path& path) {
   }
   const std::string found = detail::checksum_of(std::move(tensors), file.metadata());
   if (at->second != found) {
-    fail<FileError>(path.string(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ", found);
+    fail<FileError>(file.path().string(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ",
+                    found);
   }
   return file;
 }
+
+/// Opens a checkpoint by its name and compares its checksum.
+/// @throws FileError when it is missing, and as above
+inline Safetensors open_checkpoint(const std::filesystem::path& path) { return open_checkpoint(MappedFile(path)); }
 
 /// Where the run of an open checkpoint stands.
 /// @throws FileError when the metadata are of another version or incomplete
