@@ -108,7 +108,7 @@ inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<c
     const auto rgb = detail::sheet_color(cells[i]);
     std::array<char, 8> title_color{};
     std::snprintf(title_color.data(), title_color.size(), "#%02x%02x%02x", rgb[0], rgb[1], rgb[2]);
-    const auto label = [&, left = left, top = top](const std::string& text, const char* color, int line) {
+    const auto label = [&](const std::string& text, const char* color, int line) {
       if (text.empty()) return;
       const int x = place.x + detail::sheet_tile / 2;
       const int y = canvas.height - (place.y + detail::sheet_tile + detail::sheet_frame + 9 + line * detail::sheet_text);
