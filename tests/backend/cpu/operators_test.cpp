@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <resnext/cpu.hpp>
+#include <resnext/reference.hpp>
 
 #include "backend/compare.hpp"
 #include "backend/laws.hpp"
