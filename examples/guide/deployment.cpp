@@ -1,0 +1,81 @@
+// Guide: deployment. What a program that serves a trained network wants to know and to set.
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <vector>
+
+#include <resnext/cpu.hpp>
+#include <resnext/data/resize.hpp>
+#include <resnext/resnext.hpp>
+#include <resnext/train/checkpoint.hpp>
+
+using namespace resnext;
+
+using Net = Network<Template<ImageNetStem<8>, Bottleneck<4, 4>, Planes<8>, Stage<1>, Stage<1>, Classes<10>>>;
+
+namespace {
+
+// [picture]
+/// A picture as torchvision's weights expect it: [1, 224, 224, 3], normalised.
+std::vector<float> imagenet_input(const Image& picture) {
+  constexpr std::array mean{0.485f, 0.456f, 0.406f}, deviation{0.229f, 0.224f, 0.225f};
+  const Image crop = center_crop(resized_shorter_side(picture, 256), 224, 224);
+  std::vector<float> values;
+  for (std::size_t i = 0; i < crop.pixels.size(); ++i) {
+    values.push_back((static_cast<float>(crop.pixels[i]) / 255 - mean[i % 3]) / deviation[i % 3]);
+  }
+  return values;
+}
+// [picture]
+
+}  // namespace
+
+int main() {
+  const std::filesystem::path folder = "deployment";
+  std::filesystem::create_directories(folder);
+  RunState state;  // a run of one step leaves a checkpoint
+  state.step = 1;
+  save_checkpoint(checkpoint_path(folder, state.step), initialized<Net>(1), Parameters<Net>(), state);
+  const Image picture{300, 400, 3, std::vector<std::uint8_t>(300 * 400 * 3, 128)};
+
+  // [threads]
+  set_threads(1);  // before the first executor; OMP_NUM_THREADS says it from outside
+  std::printf("%s, %d thread(s)\n", std::string(name(isa())).c_str(), threads());
+  // [threads]
+
+  // [checkpoint]
+  const auto newest =
+      latest_checkpoint(folder, [](const std::string& what) { std::fprintf(stderr, "%s\n", what.c_str()); });
+  if (!newest) return 1;
+  const auto parameters = load_safetensors<Net>(*newest);  // the optimiser's tensors are passed over
+  // [checkpoint]
+
+  // [classify]
+  Classifier<Net> classify(parameters);
+  const std::vector<float> values = imagenet_input(picture);
+  const Images images(values, 1, 224, 224, 3);
+  try {
+    const auto logits = classify(images);  // the first call for an extent builds a plan, later ones allocate nothing
+    std::printf("%zu logits\n", logits.size());
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  // [classify]
+
+  // [memory]
+  const auto& plan = classify.plan(images);
+  std::printf("%zu KiB of activations, %zu KiB of packed weights\n", plan.activation_bytes() / 1024,
+              plan.weight_bytes() / 1024);
+  // [memory]
+
+  // [profile]
+  Profile profile;
+  for (int run = 0; run < 3; ++run) classify.profile(images, profile);
+  profile.print(std::cout);
+  // [profile]
+
+  return profile.rows().size() == plan.units().size() ? 0 : 1;
+}

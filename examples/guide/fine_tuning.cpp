@@ -1,0 +1,82 @@
+// Guide: fine-tuning. Weights that somebody else has trained, another number of classes, a few steps more.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <resnext/reference.hpp>
+#include <resnext/resnext.hpp>
+#include <resnext/train/schedule.hpp>
+
+using namespace resnext;
+using B = Reference<float>;
+
+// [networks]
+template <int K>
+using Net = Network<Template<CifarStem<8>, Bottleneck<4, 2>, Planes<4>, Stage<1>, Stage<1>, Classes<K>>>;
+using Pretrained = Net<10>;  // in a real program ResNeXt50<32, 4>
+using Mine = Net<3>;         // and ResNeXt50<32, 4, 3>
+// [networks]
+
+// [transfer]
+/// Everything but the classifier from another network of the same shape.
+template <class To, class From>
+Parameters<To> with_new_classifier(const Parameters<From>& pretrained, std::uint64_t seed) {
+  Parameters<To> parameters = initialized<To>(seed);
+  for (const StateDict::Slot& slot : parameters.slots()) {
+    if (slot.entry.prefix.view() == "fc") continue;
+    const auto values = pretrained[slot.entry.name().view()];
+    std::copy(values.begin(), values.end(), parameters[slot].begin());
+  }
+  return parameters;
+}
+// [transfer]
+
+int main() {
+  save_safetensors("pretrained.safetensors", initialized<Pretrained>(7));  // in place of a download
+
+  // [load]
+  const auto pretrained = load_safetensors<Pretrained>("pretrained.safetensors");
+  const auto parameters = with_new_classifier<Mine>(pretrained, 1);
+  // [load]
+
+  // [refused]
+  std::string refused;
+  try {
+    load_safetensors<Mine>("pretrained.safetensors");  // ten classes are not three
+  } catch (const FileError& error) {
+    refused = error.what();
+    std::printf("%s\n", refused.c_str());
+  }
+  // [refused]
+
+  // [train]
+  TrainerOptions options;
+  options.sgd = {.momentum = 0.9, .weight_decay = 1e-4, .nesterov = true};
+  options.label_smoothing = 0.1;
+  Trainer<Mine, B> trainer(parameters, options);
+  const int steps = 12;
+  const Schedule rate = Schedule::cosine(0.02, steps).warmed_up(2);  // a tenth of what a fresh network takes
+
+  const int n = 6;
+  std::vector<float> values;
+  std::vector<std::int32_t> labels;
+  for (int i = 0; i < n; ++i) {
+    values.insert(values.end(), 8 * 8 * 3, static_cast<float>(i % 3) - 1.0f);
+    labels.push_back(i % 3);
+  }
+  double first = 0, last = 0;
+  for (int step = 0; step < steps; ++step) {
+    trainer.set_learning_rate(rate(step));
+    trainer.step(Images(values, n, 8, 8, 3), labels);
+    last = trainer.read_metrics().mean_loss();
+    if (step == 0) first = last;
+  }
+  save_safetensors("mine.safetensors", trainer.parameters());
+  // [train]
+
+  std::printf("loss: %.3f, then %.3f\n", first, last);
+  return last < first && refused.find("fc.bias: expected [3], found [10]") != std::string::npos ? 0 : 1;
+}
