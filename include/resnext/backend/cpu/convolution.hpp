@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -12,6 +14,7 @@
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/onednn.hpp>
 #include <resnext/backend/cpu/pointwise.hpp>
+#include <resnext/backend/cpu/product.hpp>
 #include <resnext/backend/cpu/registry.hpp>
 #include <resnext/backend/operators.hpp>
 
@@ -45,7 +48,13 @@ struct ConvolutionLayouts {
   }
 };
 
-/// The own kernel for this convolution, or null.
+/// True if the own products compute this convolution, and pay.
+inline bool is_product(const ConvolutionShape& s) {
+  return isa() == Isa::avx512 && s.kernel == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1;
+}
+inline std::int64_t pixels(const ConvolutionShape& s) { return std::int64_t{s.n} * s.h * s.w; }
+
+/// The own grouped kernel for this convolution, or null.
 inline const GroupedKernel* find_kernel(const ConvolutionShape& s, const KernelRegistry& registry) {
   return is_grouped_3x3(s) ? registry.find(s.in / s.groups) : nullptr;
 }
@@ -164,12 +173,18 @@ class CpuConvolution {
 
   void backward_data(CpuStream& stream, const float* dy, const float* weights, float* dx, float* /*packed*/,
                      float* scratch) {
+    if (product_) {
+      float* const packed = scratch + lines(product_->scratch_size() * sizeof(float));
+      product_->pack(weights, packed);
+      return product_->run(dy, packed, dx, scratch);
+    }
     if (kernel_ == nullptr) return run(stream, backward_data_, dy, weights, dx, scratch);
     kernel_->pack_backward_data(weights, shape_.in, shape_.stride, scratch, isa());
     kernel_->backward_data(grouped_shape(shape_), dy, scratch, dx, isa());
   }
 
   void backward_weights(CpuStream& stream, const float* x, const float* dy, float* dweights, float* scratch) {
+    if (outer_) return outer_->run(dy, x, dweights, scratch);
     if (kernel_ != nullptr) return kernel_->backward_weights(grouped_shape(shape_), x, dy, dweights, scratch, isa());
     with_onednn(path_, what_, [&] {
       float* packed = backward_weights_.reorder ? scratch : dweights;
@@ -192,10 +207,6 @@ class CpuConvolution {
     const auto forward =
         describe_forward<convolution_forward>(onednn_attributes(), dnnl::prop_kind::forward_training, algorithm, l.x,
                                               l.weights, l.y, l.strides, l.padding, l.padding);
-    const auto data = describe_backward<convolution_backward_data>(forward, algorithm, l.x, l.weights, l.y, l.strides,
-                                                                   l.padding, l.padding);
-    const auto weights = describe_backward<convolution_backward_weights>(forward, algorithm, l.x, l.weights, l.y,
-                                                                         l.strides, l.padding, l.padding);
     const auto plain = l.plain_weights;
     const auto finish = [&](Pass& pass, const auto& description, const dnnl::memory::desc& packed) {
       pass.packed_size = lines(packed.get_size());
@@ -209,6 +220,18 @@ class CpuConvolution {
                   {DNNL_ARG_SCRATCHPAD, forward.scratchpad_desc()}}},
                 make_reorder(plain, forward.weights_desc())};
     finish(forward_, forward, forward.weights_desc());
+    if (is_product(shape_)) {
+      product_ = Product(pixels(shape_), shape_.out, shape_.in);
+      outer_ = OuterProduct(pixels(shape_), shape_.out, shape_.in);
+      scratch_size_ = std::max({scratch_size_, outer_->scratch_size(),
+                                lines(product_->scratch_size() * sizeof(float)) + product_->packed_size()});
+      implementation_ += ", product avx512";
+      return;
+    }
+    const auto data = describe_backward<convolution_backward_data>(forward, algorithm, l.x, l.weights, l.y, l.strides,
+                                                                   l.padding, l.padding);
+    const auto weights = describe_backward<convolution_backward_weights>(forward, algorithm, l.x, l.weights, l.y,
+                                                                         l.strides, l.padding, l.padding);
     backward_data_ = {{convolution_backward_data(data),
                        {{DNNL_ARG_DIFF_DST, l.y},
                         {DNNL_ARG_WEIGHTS, data.weights_desc()},
@@ -235,6 +258,8 @@ class CpuConvolution {
   ConvolutionShape shape_;
   std::string path_, what_;
   const GroupedKernel* kernel_ = nullptr;
+  std::optional<Product> product_;     // backward data
+  std::optional<OuterProduct> outer_;  // backward weights
   Pass forward_, backward_data_, backward_weights_;
   std::size_t scratch_size_ = 0;
   std::string implementation_;
