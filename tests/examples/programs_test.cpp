@@ -57,6 +57,7 @@ pid_t start(const std::vector<std::string>& words) {
   std::vector<char*> arguments;
   for (std::string& word : copy) arguments.push_back(word.data());
   arguments.push_back(nullptr);
+  std::fflush(nullptr);  // or the child would write it once more
   const pid_t child = ::fork();
   if (child == 0) {
     static_cast<void>(std::freopen("/dev/null", "w", stdout));
