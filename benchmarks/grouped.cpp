@@ -146,7 +146,7 @@ void compare(benchmark::State& state, const Layer& layer, Direction direction, i
   const auto floats = [&](int h, int w) { return sizeof(float) * static_cast<unsigned>(n * h * w * s.channels); };
   const Buffer x = allocate(floats(s.h, s.w)), y = allocate(floats(s.out_h(), s.out_w()));
   const Buffer weights = allocate(sizeof(float) * static_cast<unsigned>(s.channels * d * 9));
-  const Buffer packed = allocate(sizeof(float) * Own::packed_size(s.channels));
+  const Buffer packed = allocate(sizeof(float) * std::max(Own::packed_size(s.channels), Own::scratch_size(s)));
   if (direction == Direction::forward) Own::pack_forward(weights.get(), s.channels, packed.get());
   if (direction == Direction::backward_data) Own::pack_backward_data(weights.get(), s.channels, s.stride, packed.get());
   Rival any(s, d, direction, false), nhwc(s, d, direction, true);

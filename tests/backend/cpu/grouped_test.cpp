@@ -91,9 +91,7 @@ std::string difference(const Guarded& found, const std::vector<double>& expected
   return found.margin_untouched() ? "" : "written before the beginning";
 }
 
-std::size_t elements(int n, int h, int w, int channels) {
-  return static_cast<std::size_t>(n * h * w * channels);
-}
+std::size_t elements(int n, int h, int w, int channels) { return static_cast<std::size_t>(n * h * w * channels); }
 
 template <int d, bool backward = true>
 void check(const GroupedShape& s, int broken = 0) {
@@ -137,8 +135,8 @@ void check(const GroupedShape& s, int broken = 0) {
       const Guarded dx(x.size());
       Convolution::backward_data(s, dy.data(), packed.data(), dx.data(), isa);
       CHECK(difference(dx, truth.dx, 9 * d) == "");
-      const Guarded dw(weights.size());
-      Convolution::backward_weights(s, x.data(), dy.data(), dw.data(), packed.data(), isa);
+      const Guarded dw(weights.size()), scratch(Convolution::scratch_size(s, isa));
+      Convolution::backward_weights(s, x.data(), dy.data(), dw.data(), scratch.data(), isa);
       std::vector<double> expected = truth.dw;
       for (std::size_t i = 0; i < expected.size(); ++i) {
         // Padding enters a sum as a zero, so what is not finite may fill a kernel of nine, but never another one.

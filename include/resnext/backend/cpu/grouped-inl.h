@@ -110,23 +110,35 @@ RESNEXT_INLINE void add_spread(const Columns& in, int tail, const float* weights
   if constexpr (j0 + J < d) add_spread<d, pass, T, j0 + J>(in, tail, weights, acc);
 }
 
-template <int d, Pass pass, int T, int NV>
-RESNEXT_INLINE void add_broadcast(const Columns& in, const float* weights, Vec (&acc)[T][NV]) {
+/// J input channels from `channel` on: all of a pixel's line that the registers have weights for, as a line may have
+/// been driven out when the next channel comes (the pixels of a row can share one set of the cache).
+template <Pass pass, int T, int NV, int J>
+RESNEXT_INLINE void add_channels(const Columns& in, int channel, const float* weights, Vec (&acc)[T][NV]) {
   constexpr int last = columns(pass, T) - 1;
-  for (int j = 0; j < d; ++j) {
-    Vec weight[3][NV];
+  Vec weight[J][3][NV];
+  RESNEXT_UNROLL
+  for (int i = 0; i < J * 3 * NV; ++i) weight[i / (3 * NV)][i / NV % 3][i % NV] = load(weights + i * lanes);
+  RESNEXT_UNROLL
+  for (int t = 0; t <= last; ++t) {
+    const float* from = (t == 0 ? in.left : t == last ? in.right : in.inner + (t - 1) * in.pixel) + channel;
     RESNEXT_UNROLL
-    for (int i = 0; i < 3 * NV; ++i) weight[i / NV][i % NV] = load(weights + (j * 3 * NV + i) * lanes);
-    RESNEXT_UNROLL
-    for (int t = 0; t <= last; ++t) {
-      const float* from = t == 0 ? in.left : t == last ? in.right : in.inner + (t - 1) * in.pixel;
-      const Vec channel = set1(from[j]);
+    for (int j = 0; j < J; ++j) {
+      const Vec value = set1(from[j]);
       RESNEXT_UNROLL
       for (int i = 0; i < 3 * NV; ++i) {
         const int a = fed(pass, t, i / NV);
-        if (a >= 0 && a < T) acc[a][i % NV] = fma(channel, weight[i / NV][i % NV], acc[a][i % NV]);
+        if (a >= 0 && a < T) acc[a][i % NV] = fma(value, weight[j][i / NV][i % NV], acc[a][i % NV]);
       }
     }
+  }
+}
+
+template <int d, Pass pass, int T, int NV>
+RESNEXT_INLINE void add_broadcast(const Columns& in, const float* weights, Vec (&acc)[T][NV]) {
+  constexpr int J = lanes == 16 && NV < 3 ? 4 / NV : 1;
+  for (int j = 0; j + J <= d; j += J) add_channels<pass, T, NV, J>(in, j, weights + j * 3 * NV * lanes, acc);
+  if constexpr (constexpr int rest = d % J; rest != 0) {
+    add_channels<pass, T, NV, rest>(in, d - rest, weights + (d - rest) * 3 * NV * lanes, acc);
   }
 }
 
@@ -175,7 +187,14 @@ RESNEXT_INLINE void tile(const RowTask& task, int x0) {
 template <int d, Pass pass, int T, int NV>
 void row(const RowTask& task) {
   const int width = pass == Pass::transposed2 ? (task.out_width + 1) / 2 * 2 : task.out_width;
-  for (int x = 0; x < width; x += T) tile<d, pass, T, NV>(task, x < width - T ? x : width - T);
+  const float* ahead = task.ahead;
+  const int tiles = (width + T - 1) / T, share = (task.ahead_pixels + tiles - 1) / tiles;
+  for (int x = 0; x < width; x += T) {
+    for (int i = 0; i < share; ++i, ahead += task.channels) {
+      for (int line = 0; line < task.ahead_lines; ++line) prefetch(ahead + line * 16);
+    }
+    tile<d, pass, T, NV>(task, x < width - T ? x : width - T);
+  }
 }
 
 /// The next tile below T that NV vectors leave registers for, 0 if there is none. Transposed tiles are pairs of
@@ -221,52 +240,60 @@ RowKernel row_kernel(int vectors, int width) {
 
 // ---- backward weights: sums of one kernel row over a strip of rows ----
 
+/// A gradient and the kernel column through which a pixel of inputs met it.
+struct Product {
+  int kw;
+  Vec dy;
+};
+
+/// sum[j][kw] += channel j0 + j of pixel x * dy for some kw, one channel after the other to need few registers.
+template <int d, int j0, int J, int... j, class... Products>
+RESNEXT_INLINE void add_products(const float* x, int tail, Vec (&sum)[J][3], std::integer_sequence<int, j...>,
+                                 const Products&... products) {
+  const auto add = [&](int i, Vec channel) __attribute__((always_inline)) {
+    ((sum[i][products.kw] = fma(channel, products.dy, sum[i][products.kw])), ...);
+  };
+  if constexpr (spreads<d>) {
+    const Vec source = full<d> ? load(x) : load(x, tail);
+    (add(j, spread<d, j0 + j>(source)), ...);
+  } else {
+    (add(j, set1(x[j])), ...);
+  }
+}
+
 /// sums[j][kw] += dy * x[column kw away, j] over a strip of rows, for one kernel row, one vector of output channels and
 /// input channels [j0, j0 + J) of each group. The 3 J sums stay in registers.
 template <int d, int stride, int j0, int J>
 void strip(const StripTask& task) {
-  const std::ptrdiff_t pixel = task.channels;
+  const std::ptrdiff_t pixel = task.pixel;
   const auto gradient = [&](const float* p) { return full<d> ? load(p) : load(p, task.tail); };
-  const auto channels = [&](const float* x, Vec* channel) {
-    if constexpr (spreads<d>) {
-      spread_some<d, j0>(full<d> ? load(x) : load(x, task.tail), channel, std::make_integer_sequence<int, J>());
-    } else {
-      RESNEXT_UNROLL
-      for (int j = 0; j < J; ++j) channel[j] = set1(x[j]);
-    }
-  };
   Vec sum[J][3];
   RESNEXT_UNROLL
   for (int i = 0; i < J * 3; ++i) sum[i / 3][i % 3] = task.assign ? zero() : load(task.sums + i * lanes);
-  for (int y = 0; y < task.rows; ++y) {
-    const float* x = task.x + y * task.x_row;
-    const float* dy = task.dy + y * task.dy_row;
+  const float* ahead = task.ahead;
+  for (int i = 0; i < task.images * task.rows; ++i) {
+    const int image = i / task.rows, y = i % task.rows;
+    const float* x = task.x + image * task.x_image + y * task.x_row;
+    const float* dy = task.dy + image * task.dy_image + y * task.dy_row;
     Vec before = zero(), here = gradient(dy);
     for (int o = 0; o < task.out_width; ++o) {
       dy += pixel;
       const Vec after = o + 1 < task.out_width ? gradient(dy) : zero();
-      Vec channel[J];
-      channels(x, channel);
-      x += pixel;
+      prefetch(ahead);
+      ahead += task.ahead_pixel;
       if constexpr (stride == 1) {
-        RESNEXT_UNROLL
-        for (int j = 0; j < J; ++j) {
-          sum[j][0] = fma(channel[j], after, sum[j][0]);
-          sum[j][1] = fma(channel[j], here, sum[j][1]);
-          sum[j][2] = fma(channel[j], before, sum[j][2]);
-        }
+        add_products<d, j0>(x, task.tail, sum, std::make_integer_sequence<int, J>(), Product{0, after},
+                            Product{1, here}, Product{2, before});
+        x += pixel;
       } else {
-        RESNEXT_UNROLL
-        for (int j = 0; j < J; ++j) sum[j][1] = fma(channel[j], here, sum[j][1]);
+        prefetch(ahead);
+        ahead += task.ahead_pixel;
+        add_products<d, j0>(x, task.tail, sum, std::make_integer_sequence<int, J>(), Product{1, here});
         if (2 * o + 1 < task.in_width) {
-          channels(x, channel);
-          x += pixel;
-          RESNEXT_UNROLL
-          for (int j = 0; j < J; ++j) {
-            sum[j][0] = fma(channel[j], after, sum[j][0]);
-            sum[j][2] = fma(channel[j], here, sum[j][2]);
-          }
+          add_products<d, j0>(x + pixel, task.tail, sum, std::make_integer_sequence<int, J>(), Product{0, after},
+                              Product{2, here});
         }
+        x += 2 * pixel;
       }
       before = here;
       here = after;
@@ -276,12 +303,19 @@ void strip(const StripTask& task) {
   for (int i = 0; i < J * 3; ++i) store(task.sums + i * lanes, sum[i / 3][i % 3]);
 }
 
-/// The kernel that sums `channels` (see `strip_channels`) input channels from j0 on.
+/// Copies the channels of a block, see GatherKernel. A block of several groups is one vector.
 template <int d>
-StripKernel strip_kernel(int stride, int channels) {
-  constexpr int J = strip_channels(d, lanes), rest = d % J;
-  if constexpr (rest != 0) {
-    if (channels == rest) return stride == 1 ? strip<d, 1, 0, rest> : strip<d, 2, 0, rest>;
+void gather(const float* from, std::ptrdiff_t pixel, int pixels, float* to) {
+  constexpr int width = block_channels(d, lanes), whole = width / lanes * lanes;
+  for (; pixels > 0; --pixels, from += pixel, to += width) {
+    for (int i = 0; i < whole; i += lanes) store(to + i, load(from + i));
+    if constexpr (whole < width) store(to + whole, load(from + whole, width - whole), width - whole);
   }
-  return stride == 1 ? strip<d, 1, 0, J> : strip<d, 2, 0, J>;
+}
+
+template <int d>
+SumsKernels sums_kernels(int stride) {
+  constexpr int J = strip_channels(d, lanes), rest = d % J == 0 ? J : d % J;
+  if (stride == 1) return {strip<d, 1, 0, J>, strip<d, 1, 0, rest>, gather<d>};
+  return {strip<d, 2, 0, J>, strip<d, 2, 0, rest>, gather<d>};
 }

@@ -42,25 +42,35 @@ struct RowTask {
   int in_width, out_width;
   int tail;  ///< lanes in use in the last vector
   bool relu;
+  const float* ahead;             ///< pixels of the block that are needed next,
+  int ahead_pixels, ahead_lines;  ///< how many, and cache lines of each
 };
 using RowKernel = void (*)(const RowTask&);
 
-/// Some rows of x and dy of one block of channels, and the sums of one kernel row over them.
+/// Some rows of x and dy of one block of channels in some images, and the sums of one kernel row over them.
 struct StripTask {
-  const float* x;   ///< first row, first channel of the group (of the block if its groups are spread)
-  const float* dy;  ///< first row, first channel of the vector
-  std::ptrdiff_t x_row, dy_row;
-  int rows, channels, in_width, out_width;
-  int tail;
-  bool assign;  ///< start from zero
-  float* sums;  ///< [channels summed][3][lanes]
+  const float* x;   ///< first row of the first image, first channel summed over
+  const float* dy;  ///< first row of the first image, first channel of the vector
+  std::ptrdiff_t pixel, x_row, dy_row, x_image, dy_image;  ///< floats between neighbours
+  int images, rows, in_width, out_width;
+  int tail;                    ///< lanes in use
+  bool assign;                 ///< start from zero
+  float* sums;                 ///< [channels summed][3][lanes]
+  const float* ahead;          ///< a pixel that is needed next; one more (stride 2: two more) with every gradient
+  std::ptrdiff_t ahead_pixel;  ///< floats to the one after it
 };
 using StripKernel = void (*)(const StripTask&);
+/// Copies some channels of `pixels` pixels that are `pixel` floats apart into consecutive memory.
+using GatherKernel = void (*)(const float* from, std::ptrdiff_t pixel, int pixels, float* to);
+
+/// The kernels of a backward weights pass.
+struct SumsKernels {
+  StripKernel strip, last_strip;  ///< of `strip_channels`, and of those that are left
+  GatherKernel gather;
+};
 
 /// Channels of a block: as many whole groups as fit one vector, or one group over several vectors.
-constexpr int block_channels(int d, int lanes) {
-  return d <= lanes ? lanes / d * d : d;
-}
+constexpr int block_channels(int d, int lanes) { return d <= lanes ? lanes / d * d : d; }
 
 /// Vectors of outputs that one row kernel computes when `left` of a block are left: what the registers allow.
 constexpr int chunk(int lanes, int left) {
@@ -75,9 +85,7 @@ constexpr int final_chunk(int lanes, int vectors) {
 }
 
 /// Input channels of a group that one strip kernel sums over.
-constexpr int strip_channels(int d, int lanes) {
-  return std::min(d, lanes == 16 ? 8 : 4);
-}
+constexpr int strip_channels(int d, int lanes) { return std::min(d, lanes == 16 ? 8 : 4); }
 
 }  // namespace detail
 }  // namespace resnext
@@ -171,7 +179,7 @@ class GroupedRows {
         // Small weights stay in the cache beside the rows, large ones are read once for all images. Blocks that overlap
         // must not be divided over threads.
         by_row_(s.channels % blocking.block != 0 ||
-                (blocking.packed_size() * sizeof(float) <= 512 * 1024 && out_w_ >= 14)),
+                (blocking.packed_size() * sizeof(float) <= std::size_t{512} * 1024 && out_w_ >= 14)),
         in_(in),
         packed_(packed),
         bias_(bias),
@@ -185,15 +193,28 @@ class GroupedRows {
   void run(int begin, int end) const {
     for (int unit = begin; unit < end; ++unit) {
       if (by_row_) {
-        for (int b = 0; b < blocking_.blocks; ++b) row(unit / out_h_, unit % out_h_, b);
+        const int image = unit / out_h_, y = unit % out_h_;
+        const Ahead ahead = y + 1 < out_h_ ? Ahead{image, end_row(y), end_row(y + 1)} : Ahead{image + 1, 0, end_row(0)};
+        for (int b = 0; b < blocking_.blocks; ++b) row(image, y, b, ahead, b);
       } else {
-        for (int y = 0; y < out_h_; ++y) row(unit % images_, y, unit / images_);
+        const int image = unit % images_, b = unit / images_;
+        for (int y = 0; y < out_h_; ++y) {
+          row(image, y, b, {(unit + 1) % images_, y == 0 ? 0 : end_row(y - 1), end_row(y)}, (unit + 1) / images_);
+        }
       }
     }
   }
 
  private:
-  void row(int image, int y, int block) const {
+  /// Input rows that are brought into the cache beside the arithmetic on others.
+  struct Ahead {
+    int image, begin, end;
+  };
+
+  /// One past the last input row that output row y needs.
+  int end_row(int y) const { return std::min(in_h_, transposed_ ? (y + 1) / 2 + 1 : y * stride_ + 2); }
+
+  void row(int image, int y, int block, const Ahead& ahead, int ahead_block) const {
     const int channel = blocking_.first_channel(block);
     RowTask task{};
     int kernel_rows[3];
@@ -211,6 +232,12 @@ class GroupedRows {
     task.in_width = in_w_;
     task.out_width = out_w_;
     task.relu = relu_;
+    if (ahead.image < images_ && ahead_block < blocking_.blocks) {
+      task.ahead = in_ + (std::ptrdiff_t{ahead.image} * in_h_ + ahead.begin) * in_w_ * blocking_.channels +
+                   blocking_.first_channel(ahead_block);
+      task.ahead_pixels = (ahead.end - ahead.begin) * in_w_;
+      task.ahead_lines = (blocking_.block + 15) / 16;
+    }
     for (int v = 0, count = 0; v < blocking_.vectors; v += count) {
       count = chunk(blocking_.lanes, blocking_.vectors - v);
       for (int tap = 0; tap < task.taps; ++tap) {
@@ -222,6 +249,7 @@ class GroupedRows {
           out_ + (std::ptrdiff_t{image} * out_h_ + y) * out_w_ * blocking_.channels + channel + v * blocking_.lanes;
       task.tail = blocking_.tail(v, count);
       kernels_[count](task);
+      task.ahead_pixels = 0;
     }
   }
 
@@ -238,30 +266,41 @@ class GroupedRows {
 /// on the number of threads.
 class GroupedSums {
  public:
-  /// A chooser of strip kernels: (stride, channels) -> kernel.
-  using Choose = StripKernel (*)(int stride, int channels);
-
   GroupedSums(const GroupedShape& s, const Blocking& blocking, const float* x, const float* dy, float* sums,
-              Choose choose)
+              const SumsKernels& kernels)
       : shape_(s),
         blocking_(blocking),
-        channels_(strip_channels(blocking.d, blocking.lanes)),
+        step_(strip_channels(blocking.d, blocking.lanes)),
+        gathers_(gathers(s, blocking)),
         x_(x),
         dy_(dy),
-        sums_(sums) {
-    kernel_ = choose(s.stride, channels_);
-    if (blocking.d % channels_ != 0) last_kernel_ = choose(s.stride, blocking.d % channels_);
+        sums_(sums),
+        kernels_(kernels) {
+    const std::ptrdiff_t width = gathers_ ? blocking_.block : blocking_.channels;
+    const std::ptrdiff_t row = width * (shape_.w * shape_.stride + shape_.out_w());
+    const std::ptrdiff_t image = row * shape_.out_h() + 2 * width * shape_.w;
+    const std::ptrdiff_t budget = gathers_ ? gather_floats : 128 * 1024;
+    images_ = static_cast<int>(std::clamp<std::ptrdiff_t>(budget / image, 1, shape_.n));
+    rows_ = static_cast<int>(std::clamp<std::ptrdiff_t>((budget - 2 * width * shape_.w) / row, 1, shape_.out_h()));
   }
 
-  int units() const { return blocking_.blocks * blocking_.vectors * 3 * chunks(); }
+  /// Floats of the buffer that `run` needs.
+  static std::size_t buffer_floats(const GroupedShape& s, const Blocking& blocking) {
+    return gathers(s, blocking) ? gather_floats : 0;
+  }
 
-  void run(int begin, int end) const {
-    const std::ptrdiff_t line = std::ptrdiff_t{shape_.out_w()} * blocking_.channels;
-    const int rows = static_cast<int>(std::max<std::ptrdiff_t>(1, 64 * 1024 / line));
-    for (int image = 0; image < shape_.n; ++image) {
-      for (int y = 0; y < shape_.out_h(); y += rows) {
-        for (int unit = begin; unit < end; ++unit) strip(image, y, std::min(y + rows, shape_.out_h()), unit);
-      }
+  int units() const { return blocking_.blocks * block_units(); }
+
+  void run(int begin, int end, float* buffer) const {
+    const int first = begin / block_units(), last = (end - 1) / block_units();
+    Strip strip = begin < end ? place(first, 0, 0) : Strip{};
+    while (strip.images > 0) {
+      const Strip next = after(strip, first, last);
+      const Strip near = gathers_ ? gather(strip, buffer) : strip;
+      const int stop = std::min(end, (strip.block + 1) * block_units());
+      int pass = 0;
+      for (int unit = std::max(begin, strip.block * block_units()); unit < stop; ++unit) sum(near, unit, next, pass++);
+      strip = next;
     }
   }
 
@@ -284,48 +323,120 @@ class GroupedSums {
   }
 
  private:
-  int chunks() const { return (blocking_.d + channels_ - 1) / channels_; }
+  static constexpr int gather_floats = 24 * 1024;
 
-  void strip(int image, int begin, int end, int unit) const {
-    const int j0 = unit % chunks() * channels_;
-    const int kh = unit / chunks() % 3;
-    const int vector = unit / (chunks() * 3) % blocking_.vectors;
-    const int block = unit / (chunks() * 3 * blocking_.vectors);
+  /// Rows [begin, end) of dy of some images and the rows of x they need, of one block of channels.
+  struct Strip {
+    int block = 0, image = 0, images = 0, begin = 0, end = 0, x_begin = 0;
+    const float *x = nullptr, *dy = nullptr;  // of x_begin and begin
+    std::ptrdiff_t pixel = 0, x_image = 0, dy_image = 0;
+    int x_pixels = 0, dy_pixels = 0;  // of one image
+  };
+
+  Strip place(int block, int image, int begin) const {
+    Strip s;
+    s.block = block;
+    s.image = image;
+    s.images = std::min(images_, shape_.n - image);
+    s.begin = begin;
+    s.end = std::min(begin + rows_, shape_.out_h());
+    s.x_begin = std::max(0, begin * shape_.stride - 1);
+    s.pixel = shape_.channels;
+    s.x_image = s.pixel * shape_.h * shape_.w;
+    s.dy_image = s.pixel * shape_.out_h() * shape_.out_w();
     const int channel = blocking_.first_channel(block);
-    StripTask task{};
-    task.assign = image == 0 && begin == 0;
+    s.x = x_ + image * s.x_image + s.x_begin * s.pixel * shape_.w + channel;
+    s.dy = dy_ + image * s.dy_image + begin * s.pixel * shape_.out_w() + channel;
+    s.x_pixels = (std::min(shape_.h, (s.end - 1) * shape_.stride + 2) - s.x_begin) * shape_.w;
+    s.dy_pixels = (s.end - begin) * shape_.out_w();
+    return s;
+  }
+
+  /// The strip after this one, without images if there is none. In place all blocks of a strip are summed before the
+  /// next rows, because they share pages; gathered a block is finished first, because then its sums stay in the cache.
+  Strip after(const Strip& s, int first, int last) const {
+    if (!gathers_ && s.block < last) return place(s.block + 1, s.image, s.begin);
+    const int block = gathers_ ? s.block : first;
+    if (s.end < shape_.out_h()) return place(block, s.image, s.end);
+    if (s.image + s.images < shape_.n) return place(block, s.image + s.images, 0);
+    return gathers_ && s.block < last ? place(s.block + 1, 0, 0) : Strip{};
+  }
+
+  Strip gather(const Strip& from, float* to) const {
+    Strip s = from;
+    s.pixel = blocking_.block;
+    s.x_image = s.pixel * s.x_pixels;
+    s.dy_image = s.pixel * s.dy_pixels;
+    s.x = to;
+    s.dy = to + s.images * s.x_image;
+    for (int i = 0; i < s.images; ++i) {
+      kernels_.gather(from.x + i * from.x_image, from.pixel, s.x_pixels, to + i * s.x_image);
+      kernels_.gather(from.dy + i * from.dy_image, from.pixel, s.dy_pixels, to + s.images * s.x_image + i * s.dy_image);
+    }
+    return s;
+  }
+
+  static bool gathers(const GroupedShape& s, const Blocking& b) {
+    return b.d > b.lanes && b.block * ((s.stride + 2) * s.w + s.out_w()) <= gather_floats;
+  }
+  int block_steps() const { return (blocking_.d + step_ - 1) / step_; }
+  int block_units() const { return blocking_.vectors * 3 * block_steps(); }
+
+  void sum(const Strip& strip, int unit, const Strip& next, int pass) const {
+    const int j0 = unit % block_steps() * step_;
+    const int kh = unit / block_steps() % 3;
+    const int vector = unit / (block_steps() * 3) % blocking_.vectors;
     // rows of the gradient whose kernel row kh lies inside the map
-    begin = std::max(begin, kh == 0 ? 1 : 0);
-    end = std::min(end, (shape_.h - kh + shape_.stride) / shape_.stride);
+    const int begin = std::max(strip.begin, kh == 0 ? 1 : 0);
+    const int end = std::min(strip.end, (shape_.h - kh + shape_.stride) / shape_.stride);
+    StripTask task{};
+    task.images = strip.images;
     task.rows = std::max(0, end - begin);
-    task.channels = blocking_.channels;
     task.in_width = shape_.w;
     task.out_width = shape_.out_w();
-    task.dy_row = std::ptrdiff_t{task.out_width} * task.channels;
-    const std::ptrdiff_t x_line = std::ptrdiff_t{task.in_width} * task.channels;
-    task.x_row = x_line * shape_.stride;
-    task.x = x_ + (std::ptrdiff_t{image} * shape_.h + begin * shape_.stride - 1 + kh) * x_line + channel + j0;
-    task.dy = dy_ + (std::ptrdiff_t{image} * shape_.out_h() + begin) * task.dy_row + channel + vector * blocking_.lanes;
+    task.pixel = strip.pixel;
+    task.x_row = shape_.stride * shape_.w * strip.pixel;
+    task.dy_row = shape_.out_w() * strip.pixel;
+    task.x_image = strip.x_image;
+    task.dy_image = strip.dy_image;
+    task.x = strip.x + (begin * shape_.stride - 1 + kh - strip.x_begin) * shape_.w * strip.pixel + j0;
+    task.dy = strip.dy + (begin - strip.begin) * task.dy_row + vector * blocking_.lanes;
     task.tail = blocking_.tail(vector, 1);
-    task.sums = sums_ + blocking_.offset(block, vector) + std::ptrdiff_t{kh * blocking_.d + j0} * 3 * blocking_.lanes;
-    (j0 + channels_ > blocking_.d ? last_kernel_ : kernel_)(task);
+    task.assign = strip.image == 0 && strip.begin == 0;
+    task.sums =
+        sums_ + blocking_.offset(strip.block, vector) + std::ptrdiff_t{kh * blocking_.d + j0} * 3 * blocking_.lanes;
+    // The passes over this strip bring the next one nearer: its gradients, then both ends of its inputs.
+    const int lines = (blocking_.block + 15) / 16;
+    task.ahead = task.x;
+    if (next.images > 0 && pass < 3 * lines) {
+      const int skipped = next.images * next.x_pixels - task.images * task.rows * task.out_width * shape_.stride;
+      task.ahead_pixel = next.pixel;
+      task.ahead = pass < lines ? next.dy : next.x + (pass < 2 * lines ? 0 : std::max(0, skipped)) * next.pixel;
+      task.ahead += pass % lines * 16;
+    }
+    (j0 + step_ > blocking_.d ? kernels_.last_strip : kernels_.strip)(task);
   }
 
   GroupedShape shape_;
   Blocking blocking_;
-  int channels_;
+  int step_;  // input channels of a group that one unit sums over
+  bool gathers_;
+  int images_, rows_;  // of a strip
   const float *x_, *dy_;
   float* sums_;
-  StripKernel kernel_ = nullptr, last_kernel_ = nullptr;
+  SumsKernels kernels_;
 };
 
-/// Divides work evenly over the threads.
-template <class Work>
-void run_parallel(const Work& work) {
-  const long long units = work.units(), parts = threads();
-  parallel_for(static_cast<int>(parts), [&](int t) {
-    work.run(static_cast<int>(units * t / parts), static_cast<int>(units * (t + 1) / parts));
-  });
+/// Calls run(begin, end, thread) with an even share of the units for every thread.
+template <class Run>
+void run_parallel(long long units, const Run& run) {
+  const int parts = threads();
+  parallel_for(parts,
+               [&](int t) { run(static_cast<int>(units * t / parts), static_cast<int>(units * (t + 1) / parts), t); });
+}
+
+inline void run_parallel(const GroupedRows& work) {
+  run_parallel(work.units(), [&](int begin, int end, int) { work.run(begin, end); });
 }
 
 template <int d, Pass pass>
@@ -338,12 +449,12 @@ GroupedRows::Choose choose_rows([[maybe_unused]] Isa isa) {
 }
 
 template <int d>
-GroupedSums::Choose choose_strips([[maybe_unused]] Isa isa) {
+SumsKernels choose_sums([[maybe_unused]] Isa isa, int stride) {
 #if RESNEXT_X86
-  if (isa == Isa::avx512) return avx512::strip_kernel<d>;
-  if (isa == Isa::avx2) return avx2::strip_kernel<d>;
+  if (isa == Isa::avx512) return avx512::sums_kernels<d>(stride);
+  if (isa == Isa::avx2) return avx2::sums_kernels<d>(stride);
 #endif
-  return portable::strip_kernel<d>;
+  return portable::sums_kernels<d>(stride);
 }
 
 }  // namespace detail
@@ -357,7 +468,7 @@ template <int d>
 struct GroupedConvolution {
   static_assert(d >= 1);
 
-  /// Floats of packed weights, and of the scratch of backward_weights, for `channels` = C * d channels.
+  /// Floats of packed weights for `channels` = C * d channels.
   static std::size_t packed_size(int channels, Isa isa = resnext::isa()) {
     return blocking(channels, isa).packed_size();
   }
@@ -408,16 +519,25 @@ struct GroupedConvolution {
                                                  : detail::choose_rows<d, detail::Pass::transposed2>(isa)));
   }
 
+  /// Floats of scratch that `backward_weights` needs with the present number of threads.
+  static std::size_t scratch_size(const GroupedShape& shape, Isa isa = resnext::isa()) {
+    const detail::Blocking cut = blocking(shape.channels, isa);
+    return cut.packed_size() + static_cast<unsigned>(threads()) * detail::GroupedSums::buffer_floats(shape, cut);
+  }
+
   /// dw [channels, d, 3, 3] = sum over the batch of x [n, h, w, channels] times dy [n, out_h, out_w, channels].
-  /// `scratch` has packed_size(channels) floats; its content does not matter.
+  /// `scratch` has scratch_size(shape) floats; its content does not matter.
   static void backward_weights(const GroupedShape& shape, const float* x, const float* dy, float* dw, float* scratch,
                                Isa isa = resnext::isa()) {
     detail::check(shape, d);
     isa = detail::fitting(isa, shape.channels, d);
     const detail::Blocking cut = blocking(shape.channels, isa);
-    const detail::GroupedSums work(shape, cut, x, dy, scratch, detail::choose_strips<d>(isa));
-    detail::run_parallel(work);
-    parallel_for(cut.blocks, [&](int block) { work.unpack(block, block + 1, dw); });
+    const std::size_t buffer = detail::GroupedSums::buffer_floats(shape, cut);
+    const detail::GroupedSums work(shape, cut, x, dy, scratch, detail::choose_sums<d>(isa, shape.stride));
+    detail::run_parallel(work.units(), [&](int begin, int end, int thread) {
+      work.run(begin, end, scratch + cut.packed_size() + static_cast<unsigned>(thread) * buffer);
+    });
+    detail::run_parallel(cut.blocks, [&](int begin, int end, int) { work.unpack(begin, end, dw); });
   }
 
  private:
