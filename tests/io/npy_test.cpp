@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <resnext/io/npy.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "files.hpp"
@@ -80,6 +81,8 @@ TEST_CASE("floating types convert, uint8 becomes floating, nothing else converts
 TEST_CASE("version 2.0, other key orders and spacing are read; everything else is refused with a reason") {
   const TemporaryFolder folder;
   const std::string four = "1234";
+  std::string many_ones;
+  for (int i = 0; i < 33; ++i) many_ones += "1,";
   CHECK(refusal<float>(folder, npy("{'shape':(1,),\"descr\":'<f4','fortran_order':False}\n", four, 2)).empty());
   CHECK(contains(refusal<float>(folder, npy("{}", four, 3)), "expected .npy version 1.0 or 2.0, found 3.0"));
   CHECK(contains(refusal<float>(folder, "PK"), "not an .npy file"));
@@ -95,8 +98,22 @@ TEST_CASE("version 2.0, other key orders and spacing are read; everything else i
   for (const char* shape : {"(2,)", "(0,)", "(4611686018427387905,)", "(4294967296, 4294967296)"})
     CHECK(contains(dict("'descr': '<f4', 'fortran_order': False, 'shape': " + std::string(shape) + ", "),
                    "found 4 bytes"));
-  for (const char* shape : {"(-1,)", "(1", "1", "(1 1)", "(1.0,)", "(9223372036854775808,)", "[1]"})
-    CHECK(contains(dict("'descr': '<f4', 'fortran_order': False, 'shape': " + std::string(shape) + ", "), ": byte "));
+  const std::vector<std::pair<std::string, std::string>> shapes{
+      {"(-1,)", "expected an unsigned integer"},
+      {"(1", "expected an unsigned integer"},
+      {"1", "expected '('"},
+      {"(1 1)", "expected ','"},
+      {"(1.0,)", "expected ','"},
+      {"(9223372036854775808,)", "an extent exceeds 2^63 - 1"},
+      {"[1]", "expected '('"},
+      {"(" + many_ones + ")", "expected at most 32 dimensions"}};
+  for (const auto& [shape, reason] : shapes) {
+    const std::string message = dict("'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", ");
+    CHECK(contains(message, ": byte "));
+    CHECK(contains(message, reason));
+  }
+  CHECK(contains(dict("'descr': '<f4', 'fortran_order': 0"), "expected True or False"));
+  CHECK(contains(dict("'descr"), "the string does not end"));
 }
 
 TEST_CASE("no truncation and no changed byte does more than throw FileError") {

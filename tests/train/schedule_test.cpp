@@ -55,14 +55,19 @@ TEST_CASE("the paper's schedules") {
 
 TEST_CASE("impossible schedules are refused") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  CHECK(message_of<OptionError>([] { Schedule::step_decay(0.1, {60, 30}); }) ==
-        "schedule: milestones must ascend from 1, found 30 after 60");
+  CHECK(message_of<OptionError>([] {
+          Schedule::step_decay(0.1, {60, 30});
+        }) == "schedule: milestones must ascend from 1, found 30 after 60");
   CHECK(message_of<OptionError>([] { Schedule::step_decay(0.1, {0}); }) != "");
-  CHECK(message_of<OptionError>([&] { Schedule::step_decay(nan, {}); }) == "schedule: expected a positive rate, found nan");
+  CHECK(message_of<OptionError>([&] { Schedule::step_decay(nan, {}); }) ==
+        "schedule: expected a positive rate, found nan");
   CHECK(message_of<OptionError>([] { Schedule::step_decay(0.1, {5}, 0); }) ==
         "schedule: expected a positive factor, found 0");
-  CHECK(message_of<OptionError>([] { Schedule::cosine(-1, 10); }) != "");
-  CHECK(message_of<OptionError>([] { Schedule::cosine(0.1, 0); }) != "");
-  CHECK(message_of<OptionError>([] { Schedule::cosine(0.1, 10, -0.5); }) != "");
-  CHECK(message_of<OptionError>([] { Schedule::cosine(0.1, 10).warmed_up(-1); }) != "");
+  CHECK(message_of<OptionError>([] { Schedule::cosine(-1, 10); }) == "schedule: expected a positive rate, found -1");
+  CHECK(message_of<OptionError>([] { Schedule::cosine(0.1, 0); }) ==
+        "schedule: a cosine needs at least 1 step, found 0");
+  CHECK(message_of<OptionError>([] { Schedule::cosine(0.1, 10, -0.5); }) ==
+        "schedule: expected a last rate from 0, found -0.5");
+  CHECK(message_of<OptionError>([] { Schedule::cosine(0.1, 10).warmed_up(-1); }) ==
+        "schedule: expected a warm-up of 0 or more steps, found -1");
 }
