@@ -54,6 +54,8 @@ inline constexpr std::array<DtypeRow, 15> dtype_rows{{{"F64", 8},
 
 inline constexpr std::uint64_t max_safetensors_header = 100'000'000;  // the reference implementation's limit
 inline constexpr std::size_t max_safetensors_rank = 64;
+inline constexpr std::size_t max_safetensors_tensors = std::size_t{1} << 20;
+inline constexpr std::size_t max_safetensors_metadata = std::size_t{1} << 16;
 
 /// Where the first byte that is not UTF-8 (RFC 3629: no surrogate, nothing overlong, at most U+10FFFF) stands.
 inline std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
@@ -280,8 +282,9 @@ class Safetensors {
   };
 
   /// Throws FileError, which names the file and the tensor or byte, unless the file is well-formed in every respect:
-  /// the header's length within the file and at most 100 MB, strict JSON and UTF-8, no duplicate name, every shape and
-  /// type in agreement with the tensor's bytes, the tensors covering the data without hole, overlap or remainder.
+  /// the header's length within the file and at most 100 MB, with at most 2^20 tensors and 2^16 metadata, strict JSON
+  /// and UTF-8, no duplicate name, every shape and type in agreement with the tensor's bytes, the tensors covering the
+  /// data without hole, overlap or remainder.
   explicit Safetensors(const std::filesystem::path& path) : Safetensors(MappedFile(path)) {}
   /// The same of a file that is mapped or in memory already.
   explicit Safetensors(MappedFile file) : file_(std::move(file)) {
@@ -356,6 +359,8 @@ class Safetensors {
       if (std::exchange(has_metadata, true)) parser.refuse("__metadata__ appears twice");
       parser.object([&](std::string key) {
         std::string value = parser.string();
+        if (metadata_.size() == detail::max_safetensors_metadata)
+          parser.refuse("expected at most ", detail::max_safetensors_metadata, " metadata");
         if (!metadata_.emplace(std::move(key), std::move(value)).second) parser.refuse("a metadata key appears twice");
       });
     });
@@ -363,6 +368,8 @@ class Safetensors {
   }
 
   void parse_entry(detail::HeaderParser& parser, std::string name) {
+    if (entries_.size() == detail::max_safetensors_tensors)
+      parser.refuse("expected at most ", detail::max_safetensors_tensors, " tensors");
     std::optional<Dtype> dtype;
     std::optional<std::vector<std::int64_t>> shape, offsets;
     const auto once = [&](const auto& field, const std::string& key) {
