@@ -15,10 +15,15 @@ namespace resnext {
 
 /// Extents of a grouped 3x3 convolution with padding 1: x is [n, h, w, channels], y is [n, out_h(), out_w(), channels].
 struct GroupedShape {
-  int n, h, w;
+  int n;         ///< images
+  int h;         ///< rows of x
+  int w;         ///< columns of x
   int channels;  ///< C * d
   int stride;    ///< 1 or 2
+
+  /// Rows of y.
   int out_h() const { return (h - 1) / stride + 1; }
+  /// Columns of y.
   int out_w() const { return (w - 1) / stride + 1; }
 };
 
