@@ -68,7 +68,7 @@ class LoopConvolution {
 };
 // [convolution]
 
-// [pool]
+// [average pool]
 /// The mean of every channel, [n, h, w, c] to [n, c], and its gradient.
 class LoopAveragePool {
  public:
@@ -92,7 +92,7 @@ class LoopAveragePool {
   MapShape s_;
   float share_;
 };
-// [pool]
+// [average pool]
 
 // [backend]
 /// The reference backend with two operators replaced.
