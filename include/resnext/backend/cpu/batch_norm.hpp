@@ -21,6 +21,7 @@ namespace resnext::detail {
 struct NormTask {
   const float *mean, *scale, *beta;
   bool relu;
+  bool past_caches;  ///< the output is larger than the caches, and aligned
 };
 
 }  // namespace resnext::detail
@@ -76,8 +77,8 @@ class CpuBatchNorm {
         totals_[2 * width_ + c] += pivot[c] + shift;
         totals_[3 * width_ + c] += squares / (count - 1);
       }
-      const NormTask task{mean, scale, beta, options_.relu};
-      for_each_part([&](int, std::int64_t row, std::int64_t rows) {
+      const NormTask task{mean, scale, beta, options_.relu, past_caches(y)};
+      for_each_run_reversed([&](std::int64_t row, std::int64_t rows) {
         const std::int64_t at = begin + row * channels_;
         RESNEXT_CALL(norm_forward, task, x + at, options_.add ? other + at : nullptr, y + at, rows, channels_);
       });
@@ -102,7 +103,7 @@ class CpuBatchNorm {
       const float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
       const float* const inverse = mean + width_;
       for (std::size_t c = 0; c < width_; ++c) scale[c] = gamma[c] * inverse[c];
-      const NormTask task{mean, scale, beta, options_.relu};
+      const NormTask task{mean, scale, beta, options_.relu, false};
       const auto from = [&](const float* map, std::int64_t at) { return map == nullptr ? nullptr : map + at; };
       sum(scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
         const std::int64_t at = begin + row * channels_;
@@ -118,8 +119,8 @@ class CpuBatchNorm {
         totals_[3 * width_ + c] += projection;
       }
       // where a map was added, dother is the gradient before the ReLU by now
-      const NormTask second{mean, scale, beta, options_.relu && !options_.add};
-      for_each_part([&](int, std::int64_t row, std::int64_t rows) {
+      const NormTask second{mean, scale, beta, options_.relu && !options_.add, dx != dy && past_caches(dx)};
+      for_each_run_reversed([&](std::int64_t row, std::int64_t rows) {
         const std::int64_t at = begin + row * channels_;
         RESNEXT_CALL(norm_backward, second, x + at, nullptr, options_.add ? dother + at : dy + at,
                      options_.add ? nullptr : from(dy2, at), slope, offset, dx + at, rows, channels_);
@@ -132,6 +133,13 @@ class CpuBatchNorm {
   }
 
  private:
+  /// True for an output that no cache would keep until it is read, and whose vectors are aligned.
+  bool past_caches(const float* output) const {
+    constexpr std::int64_t kept = 20 << 20;  // bytes
+    const std::int64_t bytes = rows_ * options_.groups * channels_ * static_cast<std::int64_t>(sizeof(float));
+    return bytes > kept && channels_ % 16 == 0 && reinterpret_cast<std::uintptr_t>(output) % 64 == 0;
+  }
+
   /// Rows whose sums are taken in float.
   static constexpr std::int64_t run = 128;
 
@@ -141,6 +149,17 @@ class CpuBatchNorm {
     parallel_for(parts_, [&](int part) {
       const std::int64_t begin = rows_ * part / parts_;
       f(part, begin, rows_ * (part + 1) / parts_ - begin);
+    });
+  }
+
+  /// Calls `f(first row, rows)` for runs of rows, last first: what the pass before read last is still in the cache.
+  template <class F>
+  void for_each_run_reversed(const F& f) const {
+    for_each_part([&](int, std::int64_t begin, std::int64_t rows) {
+      for (std::int64_t end = begin + rows; end > begin; end -= std::min(run, end - begin)) {
+        const std::int64_t row = std::max(begin, end - run);
+        f(row, end - row);
+      }
     });
   }
 

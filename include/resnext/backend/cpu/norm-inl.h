@@ -18,6 +18,23 @@ RESNEXT_INLINE void for_each_rows(std::ptrdiff_t rows, int c, const Step& step) 
   for (; row < rows; ++row) channels(row, std::integral_constant<int, 1>());
 }
 
+/// Stores a whole vector past the caches: what is larger than they are need not be read before it is overwritten.
+RESNEXT_INLINE void store_past_caches(float* p, Vec v) {
+#if RESNEXT_LANES == 16
+  _mm512_stream_ps(p, v);
+#elif RESNEXT_LANES == 8
+  _mm256_stream_ps(p, v);
+#else
+  store(p, v);
+#endif
+}
+/// Makes such stores visible to other threads.
+RESNEXT_INLINE void finish_stores() {
+#if RESNEXT_LANES > 4
+  _mm_sfence();
+#endif
+}
+
 /// first[c] += sum of x - pivot, second[c] += sum of (x - pivot)^2.
 inline void norm_statistics(const float* x, const float* pivot, std::ptrdiff_t rows, int c, float* first,
                             float* second) {
@@ -46,9 +63,15 @@ inline void norm_forward(const NormTask& task, const float* x, const float* othe
       const std::ptrdiff_t at = (row + r) * c + i;
       Vec v = fma(load_some(x + at, n) - mean, scale, beta);
       if (other != nullptr) v = v + load_some(other + at, n);
-      store_some(y + at, task.relu ? relu(v) : v, n);
+      if (task.relu) v = relu(v);
+      if (task.past_caches) {
+        store_past_caches(y + at, v);
+      } else {
+        store_some(y + at, v, n);
+      }
     }
   });
+  if (task.past_caches) finish_stores();
 }
 
 /// The gradient before the ReLU: dy + dy2 where the output was positive. Without an addition the output's sign is
@@ -95,7 +118,13 @@ inline void norm_backward(const NormTask& task, const float* x, const float* y, 
       const std::ptrdiff_t at = (row + r) * c + i;
       const Vec centred = load_some(x + at, n) - mean;
       const Vec g = norm_gradient(task, y, dy, dy2, at, centred, scale, beta, n);
-      store_some(dx + at, fma(scale, g, fma(tilt, centred, shift)), n);
+      const Vec v = fma(scale, g, fma(tilt, centred, shift));
+      if (task.past_caches) {
+        store_past_caches(dx + at, v);
+      } else {
+        store_some(dx + at, v, n);
+      }
     }
   });
+  if (task.past_caches) finish_stores();
 }
