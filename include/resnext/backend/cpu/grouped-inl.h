@@ -110,35 +110,23 @@ RESNEXT_INLINE void add_spread(const Columns& in, int tail, const float* weights
   if constexpr (j0 + J < d) add_spread<d, pass, T, j0 + J>(in, tail, weights, acc);
 }
 
-/// J input channels from `channel` on: all of a pixel's line that the registers have weights for, as a line may have
-/// been driven out when the next channel comes (the pixels of a row can share one set of the cache).
-template <Pass pass, int T, int NV, int J>
-RESNEXT_INLINE void add_channels(const Columns& in, int channel, const float* weights, Vec (&acc)[T][NV]) {
+template <int d, Pass pass, int T, int NV>
+RESNEXT_INLINE void add_broadcast(const Columns& in, const float* weights, Vec (&acc)[T][NV]) {
   constexpr int last = columns(pass, T) - 1;
-  Vec weight[J][3][NV];
-  RESNEXT_UNROLL
-  for (int i = 0; i < J * 3 * NV; ++i) weight[i / (3 * NV)][i / NV % 3][i % NV] = load(weights + i * lanes);
-  RESNEXT_UNROLL
-  for (int t = 0; t <= last; ++t) {
-    const float* from = (t == 0 ? in.left : t == last ? in.right : in.inner + (t - 1) * in.pixel) + channel;
+  for (int j = 0; j < d; ++j) {
+    Vec weight[3][NV];
     RESNEXT_UNROLL
-    for (int j = 0; j < J; ++j) {
-      const Vec value = set1(from[j]);
+    for (int i = 0; i < 3 * NV; ++i) weight[i / NV][i % NV] = load(weights + (j * 3 * NV + i) * lanes);
+    RESNEXT_UNROLL
+    for (int t = 0; t <= last; ++t) {
+      const float* from = t == 0 ? in.left : t == last ? in.right : in.inner + (t - 1) * in.pixel;
+      const Vec channel = set1(from[j]);
       RESNEXT_UNROLL
       for (int i = 0; i < 3 * NV; ++i) {
         const int a = fed(pass, t, i / NV);
-        if (a >= 0 && a < T) acc[a][i % NV] = fma(value, weight[j][i / NV][i % NV], acc[a][i % NV]);
+        if (a >= 0 && a < T) acc[a][i % NV] = fma(channel, weight[i / NV][i % NV], acc[a][i % NV]);
       }
     }
-  }
-}
-
-template <int d, Pass pass, int T, int NV>
-RESNEXT_INLINE void add_broadcast(const Columns& in, const float* weights, Vec (&acc)[T][NV]) {
-  constexpr int J = lanes == 16 && NV < 3 ? 4 / NV : 1;
-  for (int j = 0; j + J <= d; j += J) add_channels<pass, T, NV, J>(in, j, weights + j * 3 * NV * lanes, acc);
-  if constexpr (constexpr int rest = d % J; rest != 0) {
-    add_channels<pass, T, NV, rest>(in, d - rest, weights + (d - rest) * 3 * NV * lanes, acc);
   }
 }
 
@@ -190,9 +178,7 @@ void row(const RowTask& task) {
   const float* ahead = task.ahead;
   const int tiles = (width + T - 1) / T, share = (task.ahead_pixels + tiles - 1) / tiles;
   for (int x = 0; x < width; x += T) {
-    for (int i = 0; i < share; ++i, ahead += task.channels) {
-      for (int line = 0; line < task.ahead_lines; ++line) prefetch(ahead + line * 16);
-    }
+    for (int i = 0; i < share; ++i, ahead += task.channels) prefetch(ahead);
     tile<d, pass, T, NV>(task, x < width - T ? x : width - T);
   }
 }

@@ -47,8 +47,8 @@ struct RowTask {
   int in_width, out_width;
   int tail;  ///< lanes in use in the last vector
   bool relu;
-  const float* ahead;             ///< pixels of the block that are needed next,
-  int ahead_pixels, ahead_lines;  ///< how many, and cache lines of each
+  const float* ahead;  ///< pixels of the block that are needed next,
+  int ahead_pixels;    ///< and how many
 };
 using RowKernel = void (*)(const RowTask&);
 
@@ -185,6 +185,10 @@ class GroupedRows {
         // must not be divided over threads.
         by_row_(s.channels % blocking.block != 0 ||
                 (blocking.packed_size() * sizeof(float) <= std::size_t{512} * 1024 && out_w_ >= 14)),
+        // Narrow groups compute too little on a line to wait for it, unless the maps are in the cache anyway.
+        fetches_(blocking.d <= 8 && std::size_t{4} * static_cast<unsigned>(in_h_ * in_w_) *
+                                            static_cast<unsigned>(blocking.channels) * static_cast<unsigned>(s.n) >
+                                        std::size_t{4} * 1024 * 1024),
         in_(in),
         packed_(packed),
         bias_(bias),
@@ -237,11 +241,10 @@ class GroupedRows {
     task.in_width = in_w_;
     task.out_width = out_w_;
     task.relu = relu_;
-    if (ahead.image < images_ && ahead_block < blocking_.blocks) {
+    if (fetches_ && ahead.image < images_ && ahead_block < blocking_.blocks) {
       task.ahead = in_ + (std::ptrdiff_t{ahead.image} * in_h_ + ahead.begin) * in_w_ * blocking_.channels +
                    blocking_.first_channel(ahead_block);
       task.ahead_pixels = (ahead.end - ahead.begin) * in_w_;
-      task.ahead_lines = (blocking_.block + 15) / 16;
     }
     for (int v = 0, count = 0; v < blocking_.vectors; v += count) {
       count = chunk(blocking_.lanes, blocking_.vectors - v);
@@ -260,7 +263,7 @@ class GroupedRows {
 
   Blocking blocking_;
   int images_, in_h_, in_w_, out_h_, out_w_, stride_;
-  bool transposed_, by_row_;
+  bool transposed_, by_row_, fetches_;
   const float *in_, *packed_, *bias_;
   float* out_;
   bool relu_;
