@@ -13,7 +13,7 @@ cmake --build build/examples --parallel "$(nproc)" --target train classify
 
 mkdir -p "$results"
 status=0
-build/examples/examples/train --data fashion-mnist --network small --epochs 8 --batch 64 --schedule cosine --rate 0.1 \
+build/examples/examples/train --data fashion-mnist --network small --epochs 7 --batch 64 --schedule cosine --rate 0.1 \
   --warmup 0.3 --pad 0 --checkpoints "$results" --curve "$results/curve.png" "$@" || status=$?
 ((status)) && exit "$status"
 build/examples/examples/classify "$results" --test --sheet "$results/predictions.png"
