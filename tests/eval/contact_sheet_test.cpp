@@ -1,0 +1,62 @@
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <resnext/eval/contact_sheet.hpp>
+
+#include "files.hpp"
+
+using namespace resnext;
+using testing::TemporaryFolder;
+
+namespace {
+
+std::vector<std::uint8_t> pixel(const Image& image, int x, int y) {
+  const auto at = static_cast<std::size_t>(y * image.width + x) * 3;
+  return {image.pixels[at], image.pixels[at + 1], image.pixels[at + 2]};
+}
+
+std::vector<SheetCell> cells() {
+  const Image grey{28, 28, 1, std::vector<std::uint8_t>(784, 200)};
+  const Image large{300, 600, 3, std::vector<std::uint8_t>(540000, 100)};
+  return {{grey, "Bag 98 %", "", true}, {grey, "Shirt 40 %", "is T-shirt/top", false}, {large, "it's 'quoted'", "", {}}};
+}
+
+}  // namespace
+
+TEST_CASE("a sheet has every picture in a frame that says whether it is right, with or without gnuplot") {
+  const TemporaryFolder folder;
+  const auto path = folder / "sheet.png";
+  const auto check = [&] {
+    const Image sheet = read_image(path);
+    REQUIRE(sheet.width == 2 * 132);
+    REQUIRE(sheet.height == 2 * 144);
+    CHECK(pixel(sheet, 66, 56) == std::vector<std::uint8_t>{200, 200, 200});
+    CHECK(pixel(sheet, 16, 56) == std::vector<std::uint8_t>{40, 150, 80});        // the frame of the first
+    CHECK(pixel(sheet, 132 + 16, 56) == std::vector<std::uint8_t>{210, 40, 40});  // of the second
+    CHECK(pixel(sheet, 66, 144 + 56) == std::vector<std::uint8_t>{100, 100, 100});
+    CHECK(pixel(sheet, 66, 144 + 20) == std::vector<std::uint8_t>{0, 0, 0});      // beside a picture that is wide
+    CHECK(pixel(sheet, 200, 200) == std::vector<std::uint8_t>{255, 255, 255});    // no fourth cell
+    CHECK(folder.files() == 1);
+  };
+  const std::string programs = std::getenv("PATH");
+  ::setenv("PATH", "/nonexistent", 1);
+  CHECK(!draw_contact_sheet(path, cells(), 2));
+  ::setenv("PATH", programs.c_str(), 1);
+  check();
+  if (std::system("gnuplot --version > /dev/null 2>&1") != 0) {
+    MESSAGE("skipped: gnuplot is not installed");
+    return;
+  }
+  const Image bare = read_image(path);
+  CHECK(draw_contact_sheet(path, cells(), 2));
+  check();
+  CHECK(read_image(path).pixels != bare.pixels);  // there is text on it now
+}
+
+TEST_CASE("an empty sheet is refused") {
+  CHECK(testing::message_of<ShapeError>([] { draw_contact_sheet("sheet.png", {}); }) ==
+        "sheet.png: expected at least one cell and one column");
+}
