@@ -143,7 +143,9 @@ TEST_CASE("the page has a section with messages for every kind of error, and for
   CHECK(kinds.size() >= 6);
   std::sort(kinds.begin(), kinds.end());
   Texts sections;
-  for (const auto& [section, messages] : page()) {
+  for (const auto& entry : page()) {
+    const std::string& section = entry.first;  // clang 14 captures no structured binding in a lambda
+    const Texts& messages = entry.second;
     INFO(section);
     CHECK_FALSE(messages.empty());
     sections.push_back(section);
@@ -153,7 +155,9 @@ TEST_CASE("the page has a section with messages for every kind of error, and for
 
 TEST_CASE("every message on the page is one that the sources throw, of that kind") {
   const auto all = thrown();
-  for (const auto& [section, messages] : page()) {
+  for (const auto& entry : page()) {
+    const std::string& section = entry.first;  // clang 14 captures no structured binding in a lambda
+    const Texts& messages = entry.second;
     const auto [begin, end] = all.equal_range(section == "While compiling" ? "" : section);
     for (const std::string& message : messages) {
       INFO(section, ": ", message);
