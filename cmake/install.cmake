@@ -20,3 +20,6 @@ set(pkgconfig_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 string(REGEX REPLACE "[^/]+" ".." to_prefix ${pkgconfig_dir})
 configure_file(${CMAKE_CURRENT_LIST_DIR}/resnext.pc.in resnext.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/resnext.pc DESTINATION ${pkgconfig_dir})
+
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR}
+  COMPONENT documentation)
