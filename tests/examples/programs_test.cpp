@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -15,40 +14,22 @@
 #include <vector>
 
 #include <resnext/io/image.hpp>
-#include <resnext/io/npy.hpp>
 #include <resnext/random.hpp>
 
+#include "examples/program.hpp"
 #include "files.hpp"
 
 using namespace resnext;
+using testing::contains;
+using testing::programs;
 using testing::read_text;
+using testing::Result;
+using testing::run;
 using testing::TemporaryFolder;
 using testing::write_text;
 namespace fs = std::filesystem;
 
 namespace {
-
-const std::string programs = RESNEXT_EXAMPLES_DIR "/";
-
-struct Result {
-  int status;
-  std::string output;  // standard output and errors
-};
-
-Result run(const std::string& command) {
-  std::FILE* pipe = ::popen((programs + command + " 2>&1").c_str(), "r");
-  REQUIRE(pipe);
-  Result result{};
-  char part[4096];
-  for (std::size_t size; (size = std::fread(part, 1, sizeof part, pipe)) > 0;) result.output.append(part, size);
-  const int status = ::pclose(pipe);
-  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return result;
-}
-
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// A program in the background, output to /dev/null.
 pid_t start(const std::vector<std::string>& words) {
@@ -218,36 +199,4 @@ TEST_CASE("programs say what is wrong, with the status they document") {
   CHECK(contains(missing.output, "none/train-images-idx3-ubyte"));
   CHECK(run("classify " + folder.path().string() + " --test").status == 1);
   CHECK(run("train --epochs 1 --rate -1").status == 1);
-}
-
-TEST_CASE("imagenet: a batch in, logits out") {
-  const TemporaryFolder folder;
-  const Random random(1, "batch");
-  std::vector<float> values(2 * 3 * 64 * 48);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.uniform(i) - 0.5f;
-  const std::string batch = (folder / "batch.npy").string(), logits = (folder / "logits.npy").string();
-  write_npy(batch, {2, 3, 64, 48}, values);
-  const Result result = run("imagenet --random 3 --repeat 1 --profile --logits " + logits + " " + batch);
-  CAPTURE(result.output);
-  REQUIRE(result.status == 0);
-  CHECK(contains(result.output, "image 1:"));
-  CHECK(contains(result.output, "layer4.2.conv3"));
-  CHECK(contains(result.output, "ms an image"));
-  const auto found = read_npy<float>(logits);
-  CHECK(found.shape == std::vector<std::int64_t>{2, 1000});
-  for (const float logit : found.values) REQUIRE(std::isfinite(logit));
-
-  // The channels are in their places: an image alone gives the same logits as in the batch.
-  write_npy(batch, {1, 3, 64, 48}, std::vector<float>(values.begin() + 3 * 64 * 48, values.end()));
-  REQUIRE(run("imagenet --random 3 --repeat 1 --logits " + logits + " " + batch).status == 0);
-  const auto alone = read_npy<float>(logits);
-  REQUIRE(alone.values.size() == 1000);
-  for (std::size_t i = 0; i < 1000; ++i) {
-    REQUIRE(alone.values[i] == doctest::Approx(found.values[1000 + i]).epsilon(1e-3));
-  }
-
-  write_npy(batch, {2, 64, 48, 3}, values);
-  const Result wrong = run("imagenet --random 3 " + batch);
-  CHECK(wrong.status == 1);
-  CHECK(contains(wrong.output, "expected a batch [N, 3, H, W] of at least one image, found [2, 64, 48, 3]"));
 }
