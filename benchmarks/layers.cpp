@@ -8,6 +8,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -147,7 +148,10 @@ void add_sgd(std::vector<Work>& all) {
   all.push_back({"sgd", 0, 4.0 * 5 * static_cast<double>(size), [=] {
                    auto stream = std::make_shared<B::Stream>();
                    auto w = memory(size), g = memory(size), v = memory(size), hyper = memory(3);
-                   return [=] { B::sgd(*stream, SgdOptions{}, hyper->data(), size, w->data(), g->data(), v->data()); };
+                   auto metrics = std::make_shared<std::array<double, static_cast<std::size_t>(Metric::count)>>();
+                   return [=] {
+                     B::sgd(*stream, SgdOptions{}, hyper->data(), metrics->data(), size, w->data(), g->data(), v->data());
+                   };
                  }});
 }
 

@@ -221,7 +221,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Trains a network on Fashion-MNIST, CIFAR-10 or CIFAR-100.");
   app.footer("Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C (with a checkpoint).");
-  app.option_defaults()->always_capture_default();
+  app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--data", options.data, "Data set")->check(CLI::IsMember({"fashion-mnist", "cifar10", "cifar100"}));
   app.add_option("--folder", options.folder, "Where its files are (fashion-mnist: Debian's folder)");
   app.add_option("--network", options.network, "Network")->check(CLI::IsMember(examples::network_names()));

@@ -271,6 +271,28 @@ void nan_is_not_hidden() {
   x[5] = nan;
   typename B::MaxPool({1, 1, 4, 16, 3, 4, 1}, "maxpool").forward(stream, x.data(), pooled.data(), nullptr);
   CHECK(std::isnan(pooled[5]));
+
+  // A bad batch ends the count of the images and all updates.
+  const std::array<std::int32_t, 2> labels = {0, 1};
+  const std::array<Scalar, 3> hyper = {1, 1, 1};
+  std::array<double, 3> metrics = {1, 1, 2};
+  Tensor<B> logits(8, 1), dlogits(8), weights(8, 2), velocities(8, 3);
+  const auto step = [&] {
+    typename B::CrossEntropy({2, 4, 0}).run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(), metrics.data());
+    B::sgd(stream, SgdOptions{}, hyper.data(), metrics.data(), 8, weights.data(), logits.data(), velocities.data());
+  };
+  step();
+  CHECK(metrics[int(Metric::images)] == 4);
+  CHECK(weights[7] < 2);
+  const auto before = weights[7];
+  logits[5] = nan;
+  for (int i = 0; i < 2; ++i) {
+    step();
+    CHECK(std::isnan(metrics[int(Metric::loss)]));
+    CHECK(metrics[int(Metric::images)] == 4);
+    CHECK(weights[7] == before);
+    logits[5] = 1;
+  }
 }
 
 template <class B>

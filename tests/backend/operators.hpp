@@ -305,7 +305,8 @@ DifferentiableOperator<B> sgd(std::size_t size, const SgdOptions& options) {
           .forward = [options, size](auto& stream, const auto& m) {
             std::copy_n(m.in[0], size, m.out[0]);
             std::copy_n(m.in[2], size, m.out[1]);
-            B::sgd(stream, options, m.in[3], std::int64_t(size), m.out[0], m.in[1], m.out[1]);
+            const std::array<double, int(Metric::count)> metrics = {};
+            B::sgd(stream, options, m.in[3], metrics.data(), std::int64_t(size), m.out[0], m.in[1], m.out[1]);
           }};
 }
 

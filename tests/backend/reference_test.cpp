@@ -29,15 +29,16 @@ TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
   using B = Reference<double>;
   HostStream stream;
   const double hyper[] = {0.5, 1, 0.25}, gradient[] = {8};  // rate, loss scale (unused), gradient scale
+  const double no_metrics[3] = {};
   for (const auto& [nesterov, first, second] :
        {std::tuple{false, 2.95, 1.388125}, std::tuple{true, 2.425, 0.61703125}}) {
     double weight[] = {4}, velocity[] = {0};
     const SgdOptions options{.momentum = 0.5, .weight_decay = 0.025, .nesterov = nesterov};
     // step 1: g = 8 / 4 + 0.025 * 4 = 2.1, v = 2.1, w = 4 - 0.5 * (nesterov ? 2.1 + 1.05 : 2.1)
-    B::sgd(stream, options, hyper, 1, weight, gradient, velocity);
+    B::sgd(stream, options, hyper, no_metrics, 1, weight, gradient, velocity);
     CHECK(velocity[0] == doctest::Approx(2.1).epsilon(1e-15));
     CHECK(weight[0] == doctest::Approx(first).epsilon(1e-15));
-    B::sgd(stream, options, hyper, 1, weight, gradient, velocity);
+    B::sgd(stream, options, hyper, no_metrics, 1, weight, gradient, velocity);
     CHECK(weight[0] == doctest::Approx(second).epsilon(1e-15));
   }
 }

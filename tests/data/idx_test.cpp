@@ -68,6 +68,9 @@ TEST_CASE("a file that is not as long as it says, or of another type, is refused
   CHECK(contains(refusal(folder, gzip(idx({2, 3}, "abcde"))), "expected 6 bytes of values, found 5 (truncated)"));
   CHECK(contains(refusal(folder, gzip(idx({2, 3}, "abcdefg"))), "expected the end, found more bytes"));
   CHECK(contains(refusal(folder, gzip(idx({2, 3}, "abcdef")) + "x"), "expected the end, found more bytes"));
+  std::string damaged = gzip(idx({2, 3}, "abcdef"));
+  damaged[10] = '\xFF';  // the first byte behind the header: a block of a type that does not exist
+  CHECK(contains(refusal(folder, damaged), ": gzip: invalid block type"));
   // Neither a huge claim nor a bomb is believed.
   CHECK(contains(refusal(folder, idx({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, "")), "found at most 0 bytes"));
   CHECK(contains(refusal(folder, gzip(idx({0xFFFFFFFF, 28, 28}, ""))), "found at most"));

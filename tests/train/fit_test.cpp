@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 
 using namespace resnext;
 using test::Run;
+using test::Tiny;
 using testing::message_of;
 using testing::read_text;
 using testing::TemporaryFolder;
@@ -93,17 +95,54 @@ TEST_CASE("checkpoints within an epoch change nothing") {
   CHECK(checkpoints_in(often.path()).size() == 12);  // steps 2, 4, ..., 20 without 14, and 7, 14, 21
 }
 
-TEST_CASE("a loss that is not finite stops the run and names the last good checkpoint") {
+TEST_CASE("a loss that is not finite stops the run with the step, the layer, and the last good checkpoint") {
+  // The rate is harmless until step 9, which makes weights so large that step 10 overflows. The loss is looked at after
+  // every step, after some, or at the end of the epoch only: it is always the same step.
+  for (const int every : {1, 3, 100}) {
+    const TemporaryFolder folder;
+    Run run;
+    FitOptions options = Run::options(folder.path());
+    options.report_every = every;
+    options.schedule = Schedule::step_decay(1e-30, {8}, 1e68);
+    const std::string message = message_of<Error>([&] { run.fit(options); });
+    CAPTURE(message);
+    CHECK(message.starts_with("the loss became "));
+    CHECK(message.find(" at step 10 (epoch 2, learning rate ") != std::string::npos);
+    CHECK(message.find("first seen in the output of conv1; ") != std::string::npos);
+    CHECK(message.find("the last good checkpoint is " + checkpoint_path(folder.path(), 7).string()) != std::string::npos);
+    CHECK(latest_checkpoint(folder.path()) == checkpoint_path(folder.path(), 7));
+    for (const float weight : run.trainer.parameters()["fc.weight"]) CHECK(std::isfinite(weight));
+  }
+}
+
+TEST_CASE("the layer in which the loss became infinite is the one with the bad weight, also in a resumed run") {
+  const TemporaryFolder folder;
+  const std::string names[] = {"conv1", "layer1.0.conv2", "layer2.0.downsample.0", "fc"};
+  for (const std::string& name : names) {
+    Run run;
+    auto parameters = initialized<Tiny>(3);
+    parameters[name + ".weight"][0] = 3e38f;
+    if (name == "fc") parameters["fc.bias"][0] = 3e38f;
+    run.trainer.restore(parameters, Parameters<Tiny>());
+    run.state.epoch = 1;
+    run.state.batch = 2;
+    run.state.step = 9;
+    const std::string message = message_of<Error>([&] { run.fit(Run::options(folder.path())); });
+    CAPTURE(message);
+    CHECK(message.find(" at step 10 (epoch 2, ") != std::string::npos);
+    CHECK(message.find("in the output of " + name + "; there is no checkpoint") != std::string::npos);
+  }
+}
+
+TEST_CASE("a weight that is not finite is not written, and the last good checkpoint is named") {
   const TemporaryFolder folder;
   Run run;
   FitOptions options = Run::options(folder.path());
-  options.schedule = Schedule::step_decay(1e-3, {8}, 1e30);
+  options.schedule = Schedule::step_decay(1e-30, {13}, 1e300);  // of the last step of the second epoch
   const std::string message = message_of<Error>([&] { run.fit(options); });
   CAPTURE(message);
-  CHECK(message.find("the loss became") != std::string::npos);
-  CHECK(message.find("(epoch 2, learning rate 1e+27)") != std::string::npos);
-  CHECK(message.find("checkpoint-0000000007.safetensors") != std::string::npos);
-  CHECK(latest_checkpoint(folder.path()) == checkpoint_path(folder.path(), 7));
+  CHECK(message.find("is infinite or not a number after step 14; the last good checkpoint is " +
+                     checkpoint_path(folder.path(), 7).string()) != std::string::npos);
 }
 
 TEST_CASE("a folder that is not there is an error before anything is lost in silence") {

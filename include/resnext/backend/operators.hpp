@@ -121,7 +121,9 @@ enum class Hyper : int {
   count
 };
 
-/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order.
+/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. The first batch whose
+/// loss is infinite or not a number ends the count of the images, and `sgd` changes nothing any more: so the trainer can
+/// still be asked where it went wrong when somebody reads the sums some steps later.
 enum class Metric : int { loss, correct, images, count };
 
 // clang-format off
@@ -195,7 +197,8 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   linear.backward(stream, x, x, x, y, y, y, y);                 // x, weights, dy, dx, dweights, dbias, scratch
   loss.run(stream, x, labels, x, y, metrics);                   // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to)
 
-  B::sgd(stream, sgd, x, size, y, x, y);                        // hyper, size, weights, gradient, velocity
+  B::sgd(stream, sgd, x, metrics, size, y, x, y);               // hyper, metrics, size, weights, gradient, velocity; nothing
+                                                                // changes while the sum of the losses is not finite
 };
 // clang-format on
 

@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <resnext/backend/operators.hpp>
@@ -78,7 +82,8 @@ class Trainer {
     B::upload(stream_, std::span<const double>(hyper), hyper_.data());
   }
 
-  /// One step on images `[N, H, W, C]` with labels in [0, K).
+  /// One step on images `[N, H, W, C]` with labels in [0, K). From the first batch whose loss is infinite or not a number
+  /// until read_metrics() the weights stay what they are, and no more images are counted.
   /// @throws ShapeError when they do not fit the network or each other
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
@@ -88,8 +93,9 @@ class Trainer {
     for (const auto& segment : store_.segments()) {
       SgdOptions sgd = options_.sgd;
       if (!segment.decayed) sgd.weight_decay = 0;
-      B::sgd(stream_, sgd, hyper_.data(), static_cast<std::int64_t>(segment.size), store_.weights() + segment.offset,
-             store_.gradients() + segment.offset, store_.velocities() + segment.offset);
+      B::sgd(stream_, sgd, hyper_.data(), metrics_.data(), static_cast<std::int64_t>(segment.size),
+             store_.weights() + segment.offset, store_.gradients() + segment.offset,
+             store_.velocities() + segment.offset);
     }
   }
 
@@ -104,6 +110,17 @@ class Trainer {
         },
         observer, profile);
     state_.set_batches_tracked(state_.batches_tracked() + 1);
+  }
+
+  /// The first layer of the forward pass whose output for these images is infinite or not a number; nothing when all are
+  /// finite. It leaves its marks in the running statistics and on this rank only: for a run that ends here.
+  std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
+    std::optional<std::string> layer;
+    const Observer observer = [&](std::string_view name, Extent, std::span<const double> values) {
+      if (!layer && !std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); })) layer = name;
+    };
+    plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), [](const auto&) {}, &observer);
+    return layer;
   }
 
   /// Waits, reads the sums of this rank since the last call, and clears them.

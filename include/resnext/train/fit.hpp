@@ -71,26 +71,52 @@ class Stopwatch {
 /// interrupted, restored with `trainer.restore` and fitted again are those of one that was never stopped, bit for bit.
 /// @param test evaluated after each epoch unless it is null
 /// @return false when `options.stop` ended it
-/// @throws Error when the loss or a weight becomes infinite or not a number, or a checkpoint cannot be written
+/// @throws Error when the loss or a weight becomes infinite or not a number, with the step, the layer in whose output it
+/// first appeared and the last good checkpoint; FileError when a checkpoint cannot be written
 template <class Net, Backend B, class Comm>
 bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
   const Dataset& data = train.dataset();
-  std::filesystem::path last_checkpoint;
+  std::filesystem::path last_checkpoint;  // so far that of a run that is resumed
+  if (!options.checkpoints.empty()) last_checkpoint = checkpoint_path(options.checkpoints, state.step);
+  if (!std::filesystem::exists(last_checkpoint)) last_checkpoint.clear();
+  const auto advice = [&] {
+    return (last_checkpoint.empty() ? "there is no checkpoint" : "the last good checkpoint is " + last_checkpoint.string()) +
+           ". Try a lower learning rate or a longer warm-up";
+  };
   const auto save = [&] {
     if (options.checkpoints.empty() || trainer.communicator().rank() != 0) return;
     const auto path = checkpoint_path(options.checkpoints, state.step);
-    save_checkpoint(path, trainer.parameters(), trainer.velocities(), state);
+    try {
+      save_checkpoint(path, trainer.parameters(), trainer.velocities(), state);
+    } catch (const FileError&) {
+      throw;
+    } catch (const Error& error) {
+      fail<Error>(error.what(), "; ", advice());
+    }
     prune_checkpoints(options.checkpoints, options.keep, state.step);
     last_checkpoint = path;
   };
+  int first_unread = state.batch;  // of the batches whose metrics wait in the backend's memory
+  // The trainer has the weights that the first bad batch was given: that batch shows where it went wrong.
+  const auto stop_at_bad_loss = [&](const TrainingMetrics& fresh) {
+    int bad = first_unread;
+    train.start(state.epoch, bad);
+    const Batch* batch = &train.next();
+    for (double good = fresh.images; batch->count <= good; ++bad) {
+      good -= batch->count;
+      batch = &train.next();
+    }
+    const auto layer = trainer.first_not_finite(
+        Images(batch->images, batch->count, data.height, data.width, data.channels), batch->labels);
+    const std::int64_t step = state.step - state.batch + bad + 1;
+    fail<Error>("the loss became ", fresh.loss, " at step ", step, " (epoch ", state.epoch + 1, ", learning rate ",
+                options.schedule(step - 1), "), first seen ",
+                layer ? "in the output of " + *layer : "in the loss itself", "; ", advice());
+  };
   const auto read_metrics = [&] {
     const TrainingMetrics fresh = trainer.read_metrics();
-    if (!std::isfinite(fresh.loss)) {
-      fail<Error>("the loss became ", fresh.loss, " at or shortly before step ", state.step, " (epoch ", state.epoch + 1,
-                  ", learning rate ", options.schedule(state.step - 1), "); ",
-                  last_checkpoint.empty() ? "no checkpoint was written" : "the last checkpoint is ",
-                  last_checkpoint.string(), ". Try a lower learning rate or a longer warm-up");
-    }
+    if (!std::isfinite(fresh.loss)) stop_at_bad_loss(fresh);
+    first_unread = state.batch;
     state.metrics.loss += fresh.loss;
     state.metrics.correct += fresh.correct;
     state.metrics.images += fresh.images;
@@ -131,7 +157,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
     }
     if (options.epoch_done) options.epoch_done(result);
     ++state.epoch;
-    state.batch = 0;
+    state.batch = first_unread = 0;
     state.metrics = {};
     save();
   }

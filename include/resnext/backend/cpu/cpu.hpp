@@ -64,9 +64,9 @@ struct Cpu<float> : detail::HostMemory<float> {
   static void accumulate(HostStream&, const float* x, float* y, std::int64_t size) {
     detail::pointwise(y, x, y, size, false);
   }
-  static void sgd(HostStream&, const SgdOptions& options, const float* hyper, std::int64_t size, float* weights,
-                  const float* gradient, float* velocity) {
-    detail::cpu_sgd(options, hyper, size, weights, gradient, velocity);
+  static void sgd(HostStream&, const SgdOptions& options, const float* hyper, const double* metrics, std::int64_t size,
+                  float* weights, const float* gradient, float* velocity) {
+    detail::cpu_sgd(options, hyper, metrics, size, weights, gradient, velocity);
   }
   /// @}
 };

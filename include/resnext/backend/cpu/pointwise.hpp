@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -60,9 +61,10 @@ inline void pointwise(const float* x, const float* other, float* y, std::int64_t
   });
 }
 
-/// See `SgdOptions`; one pass over all parameters.
-inline void cpu_sgd(const SgdOptions& options, const float* hyper, std::int64_t size, float* weights,
-                    const float* gradient, float* velocity) {
+/// See `SgdOptions` and `Metric`; one pass over all parameters.
+inline void cpu_sgd(const SgdOptions& options, const float* hyper, const double* metrics, std::int64_t size,
+                    float* weights, const float* gradient, float* velocity) {
+  if (!std::isfinite(metrics[static_cast<int>(Metric::loss)])) return;
   const SgdTask task{hyper[static_cast<int>(Hyper::learning_rate)], hyper[static_cast<int>(Hyper::gradient_scale)],
                      static_cast<float>(options.weight_decay), static_cast<float>(options.momentum), options.nesterov};
   parallel_runs(size, least_run, [&](std::int64_t begin, std::int64_t end) {

@@ -81,12 +81,6 @@ struct Widths {
   }
 };
 
-template <class Grouped>
-std::size_t scratch_size(const GroupedShape& shape, Isa isa) {
-  if constexpr (requires { Grouped::scratch_size(shape, isa); }) return Grouped::scratch_size(shape, isa);
-  return Grouped::packed_size(shape.channels, isa);
-}
-
 /// Entries depend on the widths alone, so networks share them and symbols stay short.
 template <bool training, int d>
 constexpr GroupedKernel grouped_kernel() {
@@ -96,7 +90,7 @@ constexpr GroupedKernel grouped_kernel() {
     kernel.pack_backward_data = Grouped::pack_backward_data;
     kernel.backward_data = Grouped::backward_data;
     kernel.backward_weights = Grouped::backward_weights;
-    kernel.scratch_size = scratch_size<Grouped>;
+    kernel.scratch_size = Grouped::scratch_size;
   }
   return kernel;
 }

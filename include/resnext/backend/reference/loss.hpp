@@ -20,7 +20,8 @@ class ReferenceCrossEntropy {
  public:
   explicit ReferenceCrossEntropy(const LossShape& shape) : shape_(shape) { check_shape(shape, "cross-entropy"); }
 
-  /// `metrics` gains the sum of the losses of the images, how many were classified correctly, and their number.
+  /// `metrics` gains the sum of the losses of the images, how many were classified correctly, and their number; see
+  /// `Metric`.
   /// @throws ShapeError for a label outside [0, classes).
   void run(HostStream&, const T* logits, const std::int32_t* labels, const T* hyper, T* dlogits,
            double* metrics) const {
@@ -45,7 +46,7 @@ class ReferenceCrossEntropy {
       metrics[static_cast<int>(Metric::loss)] += loss;
       metrics[static_cast<int>(Metric::correct)] += best - logits == label ? 1 : 0;
     }
-    metrics[static_cast<int>(Metric::images)] += shape_.n;
+    if (std::isfinite(metrics[static_cast<int>(Metric::loss)])) metrics[static_cast<int>(Metric::images)] += shape_.n;
   }
 
  private:

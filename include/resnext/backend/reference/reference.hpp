@@ -56,9 +56,9 @@ struct Reference : detail::HostMemory<T> {
   static void accumulate(HostStream&, const T* x, T* y, std::int64_t size) {
     for (std::int64_t i = 0; i < size; ++i) y[i] += x[i];
   }
-  static void sgd(HostStream&, const SgdOptions& options, const T* hyper, std::int64_t size, T* weights,
-                  const T* gradient, T* velocity) {
-    detail::reference_sgd(options, hyper, size, weights, gradient, velocity);
+  static void sgd(HostStream&, const SgdOptions& options, const T* hyper, const double* metrics, std::int64_t size,
+                  T* weights, const T* gradient, T* velocity) {
+    detail::reference_sgd(options, hyper, metrics, size, weights, gradient, velocity);
   }
   /// @}
 };
