@@ -42,6 +42,12 @@ std::size_t allocations(Work work) {
 struct Net {
   static constexpr std::array layers = {Layer{Op::convolution, Name("conv"), 0, -1, 1, 32, 32, 3, 1, 1, 8}};
 };
+struct WideNet {
+  static constexpr std::array layers = {Layer{Op::convolution, Name("conv"), 0, -1, 1, 16, 16, 3, 1, 1, 4},
+                                        Layer{Op::convolution, Name("conv"), 0, -1, 1, 128, 128, 3, 1, 1, 4},
+                                        Layer{Op::convolution, Name("conv"), 0, -1, 1, 144, 144, 3, 1, 1, 4}};
+};
+const auto wide_registry = Cpu<float>::inference_registry<WideNet>();
 const auto registry = Cpu<float>::training_registry<Net>();
 constexpr ConvolutionShape grouped{2, 9, 9, 32, 32, 3, 1, 1, 8}, dense{2, 9, 9, 32, 64, 1, 1, 0, 1};
 
@@ -64,6 +70,14 @@ TEST_CASE("grouped 3x3 convolutions get own kernels, the rest oneDNN's") {
   CHECK(has(library.implementation(), "onednn "));
   const Cpu<float>::InferenceConvolution unknown({2, 9, 9, 48, 48, 3, 1, 1, 8}, {}, registry, "conv2");
   CHECK(has(unknown.implementation(), "onednn "));
+}
+
+TEST_CASE("no grouped convolution of the registry falls to a general implementation") {
+  for (const int width : {4, 32, 36}) {
+    const Cpu<float>::InferenceConvolution op({1, 9, 9, 4 * width, 4 * width, 3, 1, 1, 4}, {}, wide_registry, "conv2");
+    for (const char* word : {"gemm", "ref"}) CHECK_FALSE(has(op.implementation(), word));
+    if (isa() != Isa::avx2 || width < 32) CHECK(has(op.implementation(), "grouped d="));
+  }
 }
 
 TEST_CASE("an impossible shape is refused by name") {

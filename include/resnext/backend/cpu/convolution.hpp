@@ -58,6 +58,12 @@ inline std::int64_t pixels(const ConvolutionShape& s) { return std::int64_t{s.n}
 inline const GroupedKernel* find_kernel(const ConvolutionShape& s, const KernelRegistry& registry) {
   return is_grouped_3x3(s) ? registry.find(s.in / s.groups) : nullptr;
 }
+/// True for groups at which the library's AVX2 code, where it has any, is quicker than ours.
+inline bool is_wide_for_avx2(int width) { return isa() == Isa::avx2 && width >= 32; }
+/// False for oneDNN's general implementations, which are slow for groups of any width.
+inline bool is_direct(std::string_view implementation) {
+  return implementation.find("gemm") == std::string_view::npos && implementation.find("ref") == std::string_view::npos;
+}
 inline GroupedShape grouped_shape(const ConvolutionShape& s) { return {s.n, s.h, s.w, s.in, s.stride}; }
 inline std::string kernel_name(const GroupedKernel& kernel) {
   return "grouped d=" + std::to_string(kernel.width) + " " + std::string(name(isa()));
@@ -73,33 +79,14 @@ class CpuInferenceConvolution {
     check_shape(shape, path);
     what_ = describe_shape(shape);
     kernel_ = find_kernel(shape, registry);
+    if (kernel_ == nullptr || is_wide_for_avx2(kernel_->width)) {
+      with_onednn(path_, what_, [&] { build(); });
+      if (kernel_ != nullptr && is_direct(implementation_)) kernel_ = nullptr;
+    }
     if (kernel_ != nullptr) {
       weights_size_ = lines(kernel_->packed_size(shape.in, isa()) * sizeof(float));
       implementation_ = kernel_name(*kernel_);
-      return;
     }
-    with_onednn(path_, what_, [&] {
-      const ConvolutionLayouts layouts(shape);
-      dnnl::post_ops after;
-      if (epilogue.residual) after.append_sum();
-      if (epilogue.relu) append_relu(after);
-      auto attributes = onednn_attributes();
-      attributes.set_post_ops(after);
-      const auto forward = describe_forward<dnnl::convolution_forward>(
-          attributes, dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, layouts.x,
-          layouts.weights, layouts.bias, layouts.y, layouts.strides, layouts.padding, layouts.padding);
-      packed_layout_ = forward.weights_desc();
-      plain_layout_ = layouts.plain_weights;
-      weights_size_ = lines(packed_layout_.get_size());
-      scratch_size_ = lines(forward.scratchpad_desc().get_size());
-      implementation_ = std::string("onednn ") + forward.impl_info_str();
-      convolution_ = {dnnl::convolution_forward(forward),
-                      {{DNNL_ARG_SRC, layouts.x},
-                       {DNNL_ARG_WEIGHTS, packed_layout_},
-                       {DNNL_ARG_BIAS, layouts.bias},
-                       {DNNL_ARG_DST, layouts.y},
-                       {DNNL_ARG_SCRATCHPAD, forward.scratchpad_desc()}}};
-    });
   }
 
   std::size_t packed_size() const { return weights_size_ + static_cast<std::size_t>(shape_.out); }
@@ -133,6 +120,29 @@ class CpuInferenceConvolution {
   }
 
  private:
+  void build() {
+    const ConvolutionLayouts layouts(shape_);
+    dnnl::post_ops after;
+    if (epilogue_.residual) after.append_sum();
+    if (epilogue_.relu) append_relu(after);
+    auto attributes = onednn_attributes();
+    attributes.set_post_ops(after);
+    const auto forward = describe_forward<dnnl::convolution_forward>(
+        attributes, dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, layouts.x, layouts.weights,
+        layouts.bias, layouts.y, layouts.strides, layouts.padding, layouts.padding);
+    packed_layout_ = forward.weights_desc();
+    plain_layout_ = layouts.plain_weights;
+    weights_size_ = lines(packed_layout_.get_size());
+    scratch_size_ = lines(forward.scratchpad_desc().get_size());
+    implementation_ = std::string("onednn ") + forward.impl_info_str();
+    convolution_ = {dnnl::convolution_forward(forward),
+                    {{DNNL_ARG_SRC, layouts.x},
+                     {DNNL_ARG_WEIGHTS, packed_layout_},
+                     {DNNL_ARG_BIAS, layouts.bias},
+                     {DNNL_ARG_DST, layouts.y},
+                     {DNNL_ARG_SCRATCHPAD, forward.scratchpad_desc()}}};
+  }
+
   ConvolutionShape shape_;
   Epilogue epilogue_;
   std::string path_, what_;

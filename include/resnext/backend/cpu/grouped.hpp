@@ -144,7 +144,8 @@ inline void check(const GroupedShape& s, int d) {
 /// Packs [channels, d, 3, 3] as [block][chunk of vectors][kh][j][kw][vector of the chunk][lanes], zeros in unused
 /// lanes. Transposed: lanes are the input channels of the convolution and j its output channels.
 inline void pack_grouped(const float* weights, const Blocking& b, bool transposed, bool flipped, float* packed) {
-  for (int block = 0; block < b.blocks; ++block) {
+  parallel_for(b.blocks, [&](int block) {
+    float* to = packed + b.offset(block, 0);
     for (int v0 = 0, count = 0; v0 < b.vectors; v0 += count) {
       count = chunk(b.lanes, b.vectors - v0);
       for (int kh = 0; kh < 3; ++kh) {
@@ -155,13 +156,13 @@ inline void pack_grouped(const float* weights, const Blocking& b, bool transpose
               const int out = transposed ? channel / b.d * b.d + j : channel;
               const int in = transposed ? channel % b.d : j;
               const int tap = flipped ? 8 - (kh * 3 + kw) : kh * 3 + kw;
-              *packed++ = i < b.block ? weights[(std::ptrdiff_t{out} * b.d + in) * 9 + tap] : 0.0f;
+              *to++ = i < b.block ? weights[(std::ptrdiff_t{out} * b.d + in) * 9 + tap] : 0.0f;
             }
           }
         }
       }
     }
-  }
+  });
 }
 
 /// The forward or backward data pass as work that can be divided: `run(begin, end)` of disjoint ranges that cover
