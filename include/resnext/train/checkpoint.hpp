@@ -35,11 +35,11 @@ namespace resnext {
 
 /// Where a run stands, and what it was asked to do.
 struct RunState {
-  int epoch = 0;                               ///< of the batch that comes next, from 0
-  int batch = 0;                               ///< that comes next, from 0
-  std::int64_t step = 0;                       ///< steps done
-  TrainingMetrics metrics{};                   ///< sums over the epoch's batches so far
-  std::map<std::string, std::string> options;  ///< whatever decides the run's numbers, in words: seed, batch, ...
+  int epoch = 0;                                 ///< of the batch that comes next, from 0
+  int batch = 0;                                 ///< that comes next, from 0
+  std::int64_t step = 0;                         ///< steps done
+  TrainingMetrics metrics{};                     ///< sums over the epoch's batches so far
+  std::map<std::string, std::string> options{};  ///< whatever decides the run's numbers, in words: seed, batch, ...
 };
 
 /// The state of a run of `Net`.
@@ -214,8 +214,8 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   write_safetensors(path, tensors, metadata);
 }
 
-/// Removes from a folder all checkpoints but the last `keep` that are not newer than `step` (a later one belongs to a run
-/// that was given up), and what writers that were killed have left behind.
+/// Removes from a folder all checkpoints but the last `keep` that are not newer than `step` (a later one belongs to a
+/// run that was given up), and what writers that were killed have left behind.
 inline void prune_checkpoints(const std::filesystem::path& folder, int keep, std::int64_t step) {
   std::error_code ignored;  // what cannot be removed stays
   int kept = 0;
