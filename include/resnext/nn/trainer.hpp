@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <optional>
 #include <span>
@@ -45,6 +46,34 @@ struct TrainingMetrics {
   /// The share of correct images; 0 without images.
   double accuracy() const { return images > 0 ? correct / images : 0; }
 };
+
+namespace detail {
+
+// What Trainer hands over as std::function. As lambdas in it they would put the whole network into symbols, twice.
+
+/// Sums a bucket of gradients over the ranks.
+template <class B, class Comm>
+struct ReduceBucket {
+  Comm& communicator;
+  typename B::Stream& stream;
+  typename B::Scalar* gradients;
+
+  void operator()(const typename ParameterStore<B>::Bucket& bucket) const {
+    communicator.all_reduce(gradients + bucket.offset, static_cast<std::int64_t>(bucket.size), stream);
+  }
+};
+inline constexpr auto ignore_bucket = [](const auto&) {};
+
+/// Remembers the first layer that has a value which is not finite.
+struct FirstNotFinite {
+  std::optional<std::string>& layer;
+
+  void operator()(std::string_view name, Extent, std::span<const double> values) const {
+    if (!layer && !std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); })) layer = name;
+  }
+};
+
+}  // namespace detail
 
 /// Trains `Net` on backend `B`, data-parallel over the ranks of `Comm`, each with its own batches and batch statistics.
 /// A step only enqueues work: metrics stay in backend memory until they are asked for. One trainer serves one thread.
@@ -103,12 +132,8 @@ class Trainer {
   void compute_gradients(const Images& images, std::span<const std::int32_t> labels,
                          const Observer* observer = nullptr, Profile* profile = nullptr) {
     check(images, labels);
-    plan(images).run(
-        stream_, images, labels, hyper_.data(), metrics_.data(),
-        [this](const typename ParameterStore<B>::Bucket& bucket) {
-          communicator_.all_reduce(store_.gradients() + bucket.offset, static_cast<std::int64_t>(bucket.size), stream_);
-        },
-        observer, profile);
+    const detail::ReduceBucket<B, Comm> reduce{communicator_, stream_, store_.gradients()};
+    plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), std::ref(reduce), observer, profile);
     state_.set_batches_tracked(state_.batches_tracked() + 1);
   }
 
@@ -116,10 +141,8 @@ class Trainer {
   /// finite. It leaves its marks in the running statistics and on this rank only: for a run that ends here.
   std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
     std::optional<std::string> layer;
-    const Observer observer = [&](std::string_view name, Extent, std::span<const double> values) {
-      if (!layer && !std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); })) layer = name;
-    };
-    plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), [](const auto&) {}, &observer);
+    const Observer observer = detail::FirstNotFinite{layer};
+    plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), detail::ignore_bucket, &observer);
     return layer;
   }
 
