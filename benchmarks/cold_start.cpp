@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
     }
     const auto begun = std::chrono::steady_clock::now();
     const auto since = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(); };
-    const auto weights = load_safetensors<Net>(argv[1]);
+    const MappedParameters<Net> weights(argv[1]);
     const double loaded = since();
     Classifier<Net> classify(weights);
     const std::vector<float> pixels(224 * 224 * 3, 0.5f);

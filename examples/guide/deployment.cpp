@@ -49,7 +49,7 @@ int main() {
   const auto newest =
       latest_checkpoint(folder, [](const std::string& what) { std::fprintf(stderr, "%s\n", what.c_str()); });
   if (!newest) return 1;
-  const auto parameters = load_safetensors<Net>(*newest);  // the optimiser's tensors are passed over
+  const MappedParameters<Net> parameters(*newest);  // the optimiser's tensors are passed over
   // [checkpoint]
 
   // [classify]
@@ -74,7 +74,7 @@ int main() {
   // [profile]
   Profile profile;
   for (int run = 0; run < 3; ++run) classify.profile(images, profile);
-  profile.print(std::cout);
+  profile.print(std::cout, Cpu<float>::peak_gflops());
   // [profile]
 
   return profile.rows().size() == plan.units().size() ? 0 : 1;

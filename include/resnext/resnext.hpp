@@ -11,6 +11,7 @@
 #include <resnext/model/family.hpp>
 
 // Parameters, and their files
+#include <resnext/io/mapped_parameters.hpp>
 #include <resnext/io/parameters.hpp>
 #include <resnext/nn/parameters.hpp>
 

@@ -113,6 +113,16 @@ class MappedFile {
   /// The content, valid as long as the mapping.
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  /// Gives the memory of `part` of bytes() back to the system, in whole pages. The bytes stay valid: whoever reads them
+  /// again has them from the file again.
+  void release(std::span<const std::byte> part) const {
+    if (!mapped_ || part.empty()) return;
+    constexpr std::uintptr_t page = 4096;  // where pages are larger the advice is refused, and nothing is lost
+    const auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(part.data()) + part.size();
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+
  private:
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;

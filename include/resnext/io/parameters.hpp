@@ -56,21 +56,21 @@ inline std::vector<std::int64_t> shape_of(const Entry& entry) {
 
 }  // namespace detail
 
-/// Fills `state` from the tensors `prefix` + name of a file (F32, F16, BF16 or F64). `num_batches_tracked` may be
-/// absent.
+/// Checks that a file has the tensors `prefix` + name of a layer table, as F32, F16, BF16 or F64. `num_batches_tracked`
+/// may be absent.
 /// @param learned_only leaves BN's statistics alone, as a file of gradients or velocities has none
-/// @throws FileError which lists what is missing, unexpected, or of another shape or type; `state` is then unchanged
-inline void read_tensors(const Safetensors& file, StateDict& state, std::string_view prefix = {},
-                         bool learned_only = false) {
+/// @throws FileError which lists what is missing, unexpected, or of another shape or type
+inline void check_tensors(const Safetensors& file, std::span<const Layer> layers, std::string_view prefix = {},
+                          bool learned_only = false) {
   detail::Mismatch mismatch;
   std::set<std::string, std::less<>> expected;
-  for (const StateDict::Slot& slot : state.slots()) {
-    if (learned_only && !slot.entry.learned()) continue;
-    const std::string name = std::string(prefix).append(slot.entry.name().view());
+  for_each_entry(layers, [&](const Entry& entry) {
+    if (learned_only && !entry.learned()) return;
+    const std::string name = std::string(prefix).append(entry.name().view());
     expected.insert(name);
     const Safetensors::Entry* found = file.find(name);
-    const auto shape = detail::shape_of(slot.entry);
-    const bool counter = slot.entry.role == Role::num_batches_tracked;
+    const auto shape = detail::shape_of(entry);
+    const bool counter = entry.role == Role::num_batches_tracked;
     if (found == nullptr) {
       if (!counter) mismatch.add("missing", name);
     } else if (found->shape != shape) {
@@ -82,13 +82,19 @@ inline void read_tensors(const Safetensors& file, StateDict& state, std::string_
       mismatch.add("of another type", name + ": expected " + (counter ? "I64" : "F32, F16, BF16 or F64") + ", found " +
                                           std::string(name_of(found->dtype)));
     }
-  }
+  });
   for (const Safetensors::Entry& entry : file.entries()) {
     const bool ours = prefix.empty() ? !entry.name.starts_with(optimizer_prefix) : entry.name.starts_with(prefix);
     if (ours && !expected.contains(entry.name)) mismatch.add("unexpected", entry.name);
   }
   mismatch.check(file.path());
+}
 
+/// Fills `state` from the tensors of a file that check_tensors() accepts; its arguments are the same.
+/// @throws FileError as check_tensors() does; `state` is then unchanged
+inline void read_tensors(const Safetensors& file, StateDict& state, std::string_view prefix = {},
+                         bool learned_only = false) {
+  check_tensors(file, state.layers(), prefix, learned_only);
   std::int64_t most_batches = 0;
   for (const StateDict::Slot& slot : state.slots()) {
     const Safetensors::Entry* found = file.find(std::string(prefix).append(slot.entry.name().view()));
@@ -99,6 +105,7 @@ inline void read_tensors(const Safetensors& file, StateDict& state, std::string_
       most_batches = std::max(most_batches, batches);
     } else {
       file.read(*found, state[slot]);
+      file.release(*found);
     }
   }
   if (!learned_only) state.set_batches_tracked(most_batches);

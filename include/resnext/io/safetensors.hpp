@@ -322,6 +322,9 @@ class Safetensors {
     return data_.subspan(static_cast<std::size_t>(entry.begin), static_cast<std::size_t>(entry.end - entry.begin));
   }
 
+  /// Gives the memory of the tensor's bytes back to the system; see MappedFile::release().
+  void release(const Entry& entry) const { file_.release(bytes(entry)); }
+
   /// Converts F32, F16, BF16 (exactly) or F64 (rounded) to float. Throws FileError for another type, ShapeError when
   /// `values` has not as many elements as the tensor.
   void read(const Entry& entry, std::span<float> values) const {

@@ -73,16 +73,16 @@ class InferencePlan {
   using Scalar = typename B::Scalar;  ///< of the backend
 
   /// @param layers a layer table that outlives the plan
-  /// @param state the network's tensors; read only here
+  /// @param parameters the network's tensors; read only here
   /// @throws ShapeError when n images of that extent do not fit the network
-  InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, const StateDict& state,
+  InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, const ParameterSource& parameters,
                 typename B::Stream& stream, int n, Extent image)
       : layers_(layers),
         n_(n),
         extents_(detail::checked_extents(layers, n, image)),
         units_(fuse(layers, Fusion::inference)) {
     place_values();
-    build(registry, state, stream);
+    build(registry, parameters, stream);
   }
 
   /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
@@ -166,7 +166,7 @@ class InferencePlan {
     logits_.resize(size_of(units_.back().output));
   }
 
-  void build(const typename B::Registry& registry, const StateDict& state, typename B::Stream& stream) {
+  void build(const typename B::Registry& registry, const ParameterSource& parameters, typename B::Stream& stream) {
     std::size_t weights = 0, scratch = 0;
     const auto reserve = [&](std::size_t size) { return std::exchange(weights, weights + (size + 15) / 16 * 16); };
     for (const Unit& unit : units_) {
@@ -206,41 +206,43 @@ class InferencePlan {
       }
     }
     weights_ = typename B::template Buffer<Scalar>(weights);
-    for (std::size_t i = 0; i < units_.size(); ++i) pack(units_[i], operators_[i], state, stream);
+    for (std::size_t i = 0; i < units_.size(); ++i) pack(units_[i], operators_[i], parameters, stream);
     arena_ = typename B::template Buffer<Scalar>(scratch_ + scratch);
   }
 
   /// Inference turns a batch norm into y = scale x + shift.
-  void fold(const StateDict& state, int norm, std::vector<double>& scale, std::vector<HostScalar<B>>& shift) const {
-    const auto weight = state.at(norm, Role::weight), bias = state.at(norm, Role::bias);
-    const auto mean = state.at(norm, Role::running_mean), variance = state.at(norm, Role::running_var);
+  void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale, std::vector<HostScalar<B>>& shift) const {
+    const auto weight = parameters.at(norm, Role::weight), bias = parameters.at(norm, Role::bias);
+    const auto mean = parameters.at(norm, Role::running_mean), variance = parameters.at(norm, Role::running_var);
     for (std::size_t c = 0; c < scale.size(); ++c) {
       scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
       shift[c] = static_cast<HostScalar<B>>(bias[c] - mean[c] * scale[c]);
     }
   }
 
-  void pack(const Unit& unit, Operator& op, const StateDict& state, typename B::Stream& stream) {
+  void pack(const Unit& unit, Operator& op, const ParameterSource& parameters, typename B::Stream& stream) {
     const Layer& layer = row(unit.row);
     const auto channels = static_cast<std::size_t>(layer.out);
     std::vector<double> scale(channels, 1.0);
     std::vector<HostScalar<B>> shift(channels);
     if (auto* convolution = std::get_if<Convolution>(&op)) {
-      if (unit.norm >= 0) fold(state, unit.norm, scale, shift);
-      const auto weights = state.at(unit.row, Role::weight);
+      if (unit.norm >= 0) fold(parameters, unit.norm, scale, shift);
+      const auto weights = parameters.at(unit.row, Role::weight);
       std::vector<HostScalar<B>> folded(weights.begin(), weights.end());
+      parameters.release(unit.row, Role::weight);
       const std::size_t each = folded.size() / channels;
       for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<HostScalar<B>>(folded[i] * scale[i / each]);
       convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
-      fold(state, unit.row, scale, shift);
+      fold(parameters, unit.row, scale, shift);
       const std::vector<HostScalar<B>> rounded(scale.begin(), scale.end());
       B::upload(stream, rounded, weights_.data() + norm->weights);
       B::upload(stream, shift, weights_.data() + norm->weights + channels);
     } else if (auto* linear = std::get_if<Linear>(&op)) {
-      const auto weights = state.at(unit.row, Role::weight);
+      const auto weights = parameters.at(unit.row, Role::weight);
       B::upload(stream, weights, weights_.data() + linear->weights);
-      B::upload(stream, state.at(unit.row, Role::bias), weights_.data() + linear->weights + weights.size());
+      parameters.release(unit.row, Role::weight);
+      B::upload(stream, parameters.at(unit.row, Role::bias), weights_.data() + linear->weights + weights.size());
     }
   }
 

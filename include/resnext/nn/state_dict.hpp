@@ -15,9 +15,26 @@
 
 namespace resnext {
 
+/// Where an executor reads the tensors of a network. Any number of threads may read at once.
+class ParameterSource {
+ public:
+  virtual ~ParameterSource() = default;
+  /// A tensor of a row of the layer table, in torchvision's order of elements; empty when the row has none of that role.
+  virtual std::span<const float> at(int row, Role role) const = 0;
+  /// A reader is done with a tensor: a hint for sources that can do without the memory.
+  virtual void release(int /*row*/, Role) const {}
+
+ protected:
+  ParameterSource() = default;
+  ParameterSource(const ParameterSource&) = default;
+  ParameterSource(ParameterSource&&) = default;
+  ParameterSource& operator=(const ParameterSource&) = default;
+  ParameterSource& operator=(ParameterSource&&) = default;
+};
+
 /// All tensors of a layer table in fp32: weights `[out, in / groups, k, k]`, BN's four vectors, the classifier.
 /// `Parameters<Net>` is this with the network's type attached.
-class StateDict {
+class StateDict : public ParameterSource {
  public:
   /// A tensor's entry and where it lies in values(). `num_batches_tracked` has no floats: see batches_tracked().
   struct Slot {
@@ -64,8 +81,7 @@ class StateDict {
   std::span<float> operator[](std::string_view name) { return (*this)[find(name)]; }
   /// The same.
   std::span<const float> operator[](std::string_view name) const { return (*this)[find(name)]; }
-  /// A tensor of a row of the table; empty when the row has none of that role.
-  std::span<const float> at(int row, Role role) const {
+  std::span<const float> at(int row, Role role) const override {
     const Slot* slot = slot_of(row, role);
     return slot == nullptr ? std::span<const float>() : (*this)[*slot];
   }

@@ -1,0 +1,63 @@
+/// @file
+/// Parameters that stay in their file.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <resnext/io/parameters.hpp>
+#include <resnext/io/safetensors.hpp>
+#include <resnext/nn/parameters.hpp>
+
+namespace resnext {
+
+/// The parameters of `Net` where they lie in a safetensors file. A classifier packs its weights straight from the
+/// mapping, so a program starts sooner and holds them once instead of twice. Only for reading; any number of classifiers
+/// may share it. The file must not be shortened meanwhile, see MappedFile. A file whose tensors are not all F32, or not
+/// aligned, is copied.
+template <class Net>
+class MappedParameters : public ParameterSource {
+ public:
+  using Network = Net;  ///< whose they are
+
+  /// @throws FileError when the file is not well-formed, or lists what does not fit the network
+  explicit MappedParameters(const std::filesystem::path& path) : file_(path), tensors_(Net::layers.size()) {
+    check_tensors(file_, Net::layers);
+    bool in_place = true;
+    for_each_entry(Net::layers, [&](const Entry& entry) {
+      if (entry.role == Role::num_batches_tracked) return;
+      const Safetensors::Entry* found = file_.find(entry.name().view());
+      const bool aligned = std::bit_cast<std::uintptr_t>(file_.bytes(*found).data()) % alignof(float) == 0;
+      in_place = in_place && aligned && found->dtype == Dtype::F32;
+      tensors_[static_cast<std::size_t>(entry.layer)][static_cast<std::size_t>(entry.role)] = found;
+    });
+    if (!in_place) read_tensors(file_, copy_.emplace(Net::layers));
+  }
+
+  std::span<const float> at(int row, Role role) const override {
+    if (copy_) return copy_->at(row, role);
+    const Safetensors::Entry* entry = find(row, role);
+    if (entry == nullptr) return {};
+    return {reinterpret_cast<const float*>(file_.bytes(*entry).data()), entry->elements()};
+  }
+  void release(int row, Role role) const override {
+    if (const Safetensors::Entry* entry = find(row, role)) file_.release(*entry);
+  }
+
+ private:
+  const Safetensors::Entry* find(int row, Role role) const {
+    return tensors_[static_cast<std::size_t>(row)][static_cast<std::size_t>(role)];
+  }
+
+  Safetensors file_;
+  std::vector<std::array<const Safetensors::Entry*, static_cast<std::size_t>(Role::num_batches_tracked) + 1>> tensors_;
+  std::optional<StateDict> copy_;
+};
+
+}  // namespace resnext
