@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -37,7 +38,7 @@ struct Options {
   std::vector<fs::path> pictures;
   std::string network, data, folder, classes;
   std::vector<std::string> class_names;
-  bool test = false;
+  bool test = false, profile = false;
   int top = 5, cells = 48;
   std::string sheet;
 };
@@ -98,6 +99,15 @@ void run(const Options& options, const Preparation& preparation) {
   }
 
   Loader loader(data, evaluation(preparation.normalisation), {.batch = options.test ? 200 : 1, .shuffle = false});
+  if (options.profile) {
+    Profile profile;
+    loader.start(0, 0);
+    const Batch& batch = loader.next();
+    for (int i = 0; i < 5; ++i) {
+      classifier.profile(Images(batch.images, batch.count, data.height, data.width, data.channels), profile);
+    }
+    profile.print(std::cout, B::peak_gflops());
+  }
   std::vector<SheetCell> cells;
   const Accuracy accuracy = evaluate<Net, B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
     for (std::size_t i = 0; i < batch.labels.size(); ++i) {
@@ -199,6 +209,7 @@ int main(int argc, char** argv) {
   app.add_option("--classes", options.classes, "Text file with a class name a line");
   app.add_option("--top", options.top, "Classes to print (5)")->check(CLI::Range(1, 1000));
   app.add_option("--sheet", options.sheet, "PNG to write, with the first pictures and what they are taken for");
+  app.add_flag("--profile", options.profile, "Print the time of every layer for the first batch too");
   app.add_option("--cells", options.cells, "Pictures on the sheet (48)")->check(CLI::Range(1, 1000));
   try {
     app.parse(argc, argv);

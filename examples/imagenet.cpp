@@ -85,7 +85,7 @@ void run(const Options& options) {
   if (options.profile) {
     Profile profile;
     for (int i = 0; i < options.repeat; ++i) classifier.profile(batch.images(), profile);
-    profile.print(std::cout);
+    profile.print(std::cout, B::peak_gflops());
   }
   const auto logits = classifier(batch.images());
   for (int n = 0; n < batch.n; ++n) {

@@ -11,12 +11,14 @@
 // never stopped. Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <iostream>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -48,7 +50,7 @@ struct Options {
   int workers = 1, threads = 0;
   std::string checkpoints, log, curve;
   int keep = 3, checkpoint_every = 0;
-  bool resume = false, quiet = false;
+  bool resume = false, quiet = false, profile = false;
 };
 
 std::atomic<bool> interrupted = false;
@@ -106,6 +108,20 @@ std::map<std::string, std::string> recipe_of_run(const Options& options) {
   return recipe;
 }
 
+/// Where the time of a step goes.
+template <class Net>
+void print_profile(Trainer<Net, B>& trainer, Loader& loader) {
+  const Dataset& data = loader.dataset();
+  Profile profile;
+  loader.start(0, 0);
+  // The last batch may be smaller: a profile is of one extent.
+  for (int i = 0; i < std::clamp(loader.batches() - 1, 1, 10); ++i) {
+    const Batch& batch = loader.next();
+    trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels, nullptr, &profile);
+  }
+  profile.print(std::cout, B::peak_gflops());
+}
+
 template <class Net>
 int run(const Options& options) {
   const auto& source = examples::source(options.data);
@@ -127,6 +143,11 @@ int run(const Options& options) {
        .decay = decay,
        .label_smoothing = options.smoothing,
        .ghost_batch = options.ghost});
+
+  if (options.profile) {
+    print_profile(trainer, train);
+    return 0;
+  }
 
   RunState state{.options = recipe_of_run(options)};
   for (const std::string& name : train_data.class_names) {  // for whoever classifies with the checkpoint
@@ -251,6 +272,7 @@ int main(int argc, char** argv) {
   app.add_option("--log", options.log, "CSV file with a row an epoch");
   app.add_option("--curve", options.curve, "Picture of the learning curve, .png or .svg (needs gnuplot)");
   app.add_flag("--quiet", options.quiet, "Print the result only");
+  app.add_flag("--profile", options.profile, "Print the time of every layer in the first steps, and end");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -86,6 +86,7 @@ TEST_CASE("imagenet: a batch in, logits out") {
   REQUIRE(result.status == 0);
   CHECK(contains(result.output, "image 1:"));
   CHECK(contains(result.output, "layer4.2.conv3"));
+  CHECK(contains(result.output, "; peak: "));
   CHECK(contains(result.output, "ms an image"));
   const auto found = read_npy<float>(logits);
   CHECK(found.shape == std::vector<std::int64_t>{2, 1000});

@@ -142,6 +142,15 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
                      contains(classified.output, "Dress") || !contains(classified.output, "class ");
   CHECK(named);
 
+  for (const std::string& command : {"train --profile" + recipe, "classify --profile " + in("whole") + " " + in("grey.png")}) {
+    const Result profiled = run(command);
+    CAPTURE(profiled.output);
+    CHECK(profiled.status == 0);
+    for (const char* part : {"GFLOP/s  % peak  layer", "  layer1.0.conv2  ", "  grouped d=4 ", "; peak: "}) {
+      CHECK(contains(profiled.output, part));
+    }
+  }
+
   const Result foreign = run("classify " + in("whole") + " --network resnext29_4x8d " + in("grey.png"));
   CHECK(foreign.status == 1);
   CHECK(contains(foreign.output, "does not hold the parameters of this network"));

@@ -53,6 +53,7 @@ class Profile {
   /// A table: milliseconds, share of the whole, GFLOP/s (and share of `peak_gflops` where it is given), implementation.
   void print(std::ostream& out, double peak_gflops = 0) const {
     const auto flags = out.flags();
+    const auto precision = out.precision();
     out << std::fixed << std::setprecision(3) << "      ms     %  GFLOP/s" << (peak_gflops > 0 ? "  % peak" : "") << "  layer\n";
     for (const Row& row : rows_) {
       const double speed = static_cast<double>(row.flops) / row.seconds * 1e-9;
@@ -65,8 +66,11 @@ class Profile {
       }
       out << "  " << row.name << "  " << row.work << "  " << row.implementation << '\n' << std::setprecision(3);
     }
-    out << std::setw(8) << seconds() * 1e3 << "  in all\n";
+    out << std::setw(8) << seconds() * 1e3 << "  in all";
+    if (peak_gflops > 0) out << std::setprecision(0) << "; peak: " << peak_gflops << " GFLOP/s of multiply-adds";
+    out << '\n';
     out.flags(flags);
+    out.precision(precision);
   }
 
  private:

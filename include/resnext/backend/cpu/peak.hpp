@@ -1,0 +1,35 @@
+/// @file
+/// What the processor can do at most.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <vector>
+
+#include <resnext/backend/cpu/isa.hpp>
+#include <resnext/backend/cpu/parallel.hpp>
+#include <resnext/backend/cpu/pointwise.hpp>  // RESNEXT_CALL
+
+#define RESNEXT_KERNELS <resnext/backend/cpu/peak-inl.h>
+#include <resnext/backend/cpu/for_each_target-inl.h>
+
+namespace resnext::detail {
+
+/// 10^9 fp32 operations a second, two a multiply-add, of threads() that do nothing else: the best of some runs of a few
+/// milliseconds each. Vectors are those of isa(), so this is the roof over the own kernels.
+inline double measured_peak_gflops() {
+  constexpr std::ptrdiff_t rounds = 400'000;
+  const int all = threads();
+  std::vector<float> sums(static_cast<std::size_t>(all));
+  double best = 0;
+  for (int run = 0; run < 8; ++run) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(all, [&](int t) { sums[static_cast<std::size_t>(t)] = RESNEXT_CALL(multiply_add, rounds); });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(rounds * RESNEXT_CALL(flops_of_round)) * all / seconds.count());
+  }
+  return best * 1e-9;
+}
+
+}  // namespace resnext::detail
