@@ -5,8 +5,9 @@
 
 Every round gives each program one turn; a turn repeats the batch and counts the quickest, and the quickest turn counts in
 the end. The peers (PyTorch eager, channels_last, compiled, frozen; ONNX Runtime; OpenVINO) are those of the Python that
-runs this script: `pip install torch torchvision onnx onnxruntime openvino`. A turn is rejected, and repeated, when a
-calibration loop beside it ran slower than its best by a fifth: another program was busy.
+runs this script: `pip install torch torchvision onnx onnxruntime openvino`. A turn is rejected, and repeated, when another
+program was busy: when calibration loops before and after it, one a thread, ran slower than their best by a fifth, or one of
+them stood still for a slice of the scheduler's time (4 ms).
 """
 import argparse, copy, datetime, json, os, pathlib, platform, subprocess, sys, tempfile, time
 
@@ -19,7 +20,7 @@ parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--repeat", type=int, default=3, help="batches in a turn")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--peers", default="", help="comma-separated names; default all of the mode")
-parser.add_argument("--json", type=pathlib.Path, help="also write the result there")
+parser.add_argument("--json", type=pathlib.Path, help="also write the result there, and as a table beside it (.md)")
 args = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
@@ -83,9 +84,9 @@ def inference_peers():
         if last:
             model, x = model.to(**channels_last), x.contiguous(**channels_last)
         if compiled:
-            import torch._inductor.config
+            from torch._inductor import config
 
-            torch._inductor.config.freezing = True
+            config.freezing = True
             model = torch.compile(model)
 
         def run():
@@ -162,16 +163,31 @@ def training_peers():
     }
 
 
+CALIBRATION = """
+import sys, time
+
+def piece():
+    start, total = time.perf_counter(), 0
+    for i in range(20_000):
+        total += i
+    return time.perf_counter() - start
+
+for _ in sys.stdin:
+    pieces = [piece() for _ in range(20)]
+    print(min(pieces), max(pieces) - min(pieces), flush=True)
+"""
+calibrators = [subprocess.Popen([sys.executable, "-c", CALIBRATION], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+               for _ in range(args.threads)]  # fmt: skip
+
+
 def calibrate():
-    """Seconds of a fixed piece of work on one thread: longer when somebody else is busy."""
-    best = 1e9
-    for _ in range(3):
-        start = time.perf_counter()
-        total = 0
-        for i in range(200_000):
-            total += i
-        best = min(best, time.perf_counter() - start)
-    return best
+    """Seconds of a fixed piece of work on every thread at once, and the longest interruption."""
+    time.sleep(0.3)  # the threads of whoever had the last turn go to sleep
+    for process in calibrators:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [[float(number) for number in process.stdout.readline().split()] for process in calibrators]
+    return max(piece for piece, _ in answers), max(gap for _, gap in answers)
 
 
 def timed(run):
@@ -212,17 +228,29 @@ for name, make in (inference_peers() if args.mode == "inference" else training_p
         print(f"{name}: left out: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
 
 best = dict.fromkeys(turns, 1e9)
-quiet = min(calibrate() for _ in range(5))
+quiet, rejected = min(calibrate()[0] for _ in range(5)), 0
+
+
+def is_quiet():
+    global quiet
+    piece, gap = calibrate()
+    quiet = min(quiet, piece)
+    return piece < 1.2 * quiet and gap < 3.5e-3
+
+
+was_quiet = is_quiet()
 for _ in range(args.rounds):
     for name, turn in turns.items():
         for _ in range(4):
-            before = calibrate()
-            result = turn()
-            quiet = min(quiet, before)
-            if max(before, calibrate()) < 1.2 * quiet:
+            result, before, was_quiet = turn(), was_quiet, is_quiet()
+            if before and was_quiet:
                 best[name] = min(best[name], result)
                 break
-ours.stdin.close()
+            rejected += 1
+for process in [ours, *calibrators]:
+    process.stdin.close()
+if best["resnext"] == 1e9:
+    sys.exit(f"none of the {rejected} turns was quiet: another program keeps the machine busy")
 
 
 def version(module):
@@ -235,13 +263,22 @@ result = {
     "threads": args.threads, "cpu": model, "isa": os.environ.get("RESNEXT_ISA", "best"),
     "versions": {name: version(name) for name in ("torch", "torchvision", "onnxruntime", "openvino")},
     "milliseconds_an_image": {name: round(value, 3) for name, value in best.items() if value < 1e9},
+    "ours_over_theirs": {name: round(best["resnext"] / value, 3) for name, value in best.items() if name != "resnext" and value < 1e9},
+    "rejected_turns": rejected,
 }  # fmt: skip
-print(f"{args.network} {args.mode} N={args.batch}, {args.threads} threads, {model}")
+table = f"""# {args.network}, {args.mode}, N = {args.batch}
+
+{result["date"]}, {model}, {args.threads} threads, {", ".join(f"{name} {number}" for name, number in result["versions"].items() if number)}.
+The quickest of {args.rounds} turns each; {rejected} turns were rejected because the machine was busy.
+
+| | ms an image | ours / theirs |
+|---|---|---|
+"""
 for name, value in sorted(best.items(), key=lambda item: item[1]):
-    if value < 1e9:
-        print(f"  {name:30s} {value:8.2f} ms an image   ours / theirs {best['resnext'] / value:.3f}")
-    else:
-        print(f"  {name:30s} no quiet turn: the machine is busy")
+    ratio = "" if name == "resnext" else f"{best['resnext'] / value:.3f}"
+    table += f"| {name} | {value:.2f} | {ratio} |\n" if value < 1e9 else f"| {name} | no quiet turn | |\n"
+print(table, end="")
 if args.json:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(result, indent=1) + "\n")
+    args.json.with_suffix(".md").write_text(table)
