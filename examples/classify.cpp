@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -38,7 +39,7 @@ struct Options {
   std::vector<fs::path> pictures;
   std::string network, data, folder, classes;
   std::vector<std::string> class_names;
-  bool test = false, profile = false;
+  bool test = false, profile = false, json = false;
   int top = 5, cells = 48;
   std::string sheet;
 };
@@ -114,7 +115,13 @@ void run(const Options& options, const Preparation& preparation) {
       const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
       const std::uint32_t index = batch.indices[i];
       const std::string first = class_name(options, best[0].label) + " " + percent(best[0].probability);
-      if (!options.test) {
+      if (options.json && !options.test) {
+        nlohmann::json line{{"picture", options.pictures[index].string()}};
+        for (const auto& [label, probability] : best) {
+          line["best"].push_back({{"class", label}, {"name", class_name(options, label)}, {"probability", probability}});
+        }
+        std::printf("%s\n", line.dump().c_str());
+      } else if (!options.test) {
         std::printf("%s\n", options.pictures[index].c_str());
         for (const auto& [label, probability] : best) {
           std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(options, label).c_str());
@@ -132,7 +139,11 @@ void run(const Options& options, const Preparation& preparation) {
       cells.push_back(std::move(cell));
     }
   });
-  if (options.test) {
+  if (options.test && options.json) {
+    const nlohmann::json line{{"data", data.name}, {"images", accuracy.images}, {"top1", accuracy.top1()},
+                              {"top5", accuracy.top5()}, {"loss", accuracy.mean_loss()}};
+    std::printf("%s\n", line.dump().c_str());
+  } else if (options.test) {
     std::printf("%s: %lld images, top-1 %.2f %%, top-5 %.2f %%, loss %.4f\n", data.name.c_str(),
                 static_cast<long long>(accuracy.images), 100 * accuracy.top1(), 100 * accuracy.top5(), accuracy.mean_loss());
   }
@@ -140,7 +151,7 @@ void run(const Options& options, const Preparation& preparation) {
   if (!draw_contact_sheet(options.sheet, cells)) {
     std::fprintf(stderr, "classify: without gnuplot (Debian package gnuplot-nox) the sheet has no text\n");
   }
-  std::printf("contact sheet: %s\n", options.sheet.c_str());
+  if (!options.json) std::printf("contact sheet: %s\n", options.sheet.c_str());
 }
 
 std::vector<std::string> split(std::istream&& text, char separator) {
@@ -210,6 +221,7 @@ int main(int argc, char** argv) {
   app.add_option("--top", options.top, "Classes to print (5)")->check(CLI::Range(1, 1000));
   app.add_option("--sheet", options.sheet, "PNG to write, with the first pictures and what they are taken for");
   app.add_flag("--profile", options.profile, "Print the time of every layer for the first batch too");
+  app.add_flag("--json", options.json, "Print a line of JSON a picture, or one for the split")->excludes("--profile");
   app.add_option("--cells", options.cells, "Pictures on the sheet (48)")->check(CLI::Range(1, 1000));
   try {
     app.parse(argc, argv);

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <iostream>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,7 +34,7 @@ struct Options {
   std::filesystem::path weights, images, logits;
   std::uint64_t random = 0;
   int repeat = 5, threads = 0;
-  bool profile = false;
+  bool profile = false, json = false;
 };
 
 /// A batch as the library has it: [N, H, W, 3].
@@ -88,14 +89,27 @@ void run(const Options& options) {
     profile.print(std::cout, B::peak_gflops());
   }
   const auto logits = classifier(batch.images());
+  const auto best_of = [&](int n) {
+    return most_probable(logits.subspan(static_cast<std::size_t>(n) * Net::classes, Net::classes), 5);
+  };
+  if (!options.logits.empty()) write_npy(options.logits, {batch.n, Net::classes}, logits);
+  if (options.json) {
+    nlohmann::json result{{"network", options.network}, {"backend", B::name()}, {"libraries", B::libraries()},
+                          {"isa", name(isa())}, {"threads", threads()}, {"batch", {batch.n, batch.h, batch.w}},
+                          {"milliseconds_an_image", best / batch.n}, {"first_milliseconds", first}};
+    for (int n = 0; n < batch.n; ++n) {
+      for (const auto& [label, probability] : best_of(n)) {
+        result["images"][static_cast<std::size_t>(n)].push_back({{"class", label}, {"probability", probability}});
+      }
+    }
+    std::printf("%s\n", result.dump().c_str());
+    return;
+  }
   for (int n = 0; n < batch.n; ++n) {
     std::printf("image %d:", n);
-    for (const auto& [label, probability] : most_probable(logits.subspan(static_cast<std::size_t>(n) * Net::classes, Net::classes), 5)) {
-      std::printf("  %d %.2f %%", label, 100 * probability);
-    }
+    for (const auto& [label, probability] : best_of(n)) std::printf("  %d %.2f %%", label, 100 * probability);
     std::printf("\n");
   }
-  if (!options.logits.empty()) write_npy(options.logits, {batch.n, Net::classes}, logits);
   std::printf("%s on %s, %s, %d threads: %.2f ms an image (best of %d batches of %d, %d x %d; the first one %.1f ms)\n",
               options.network.c_str(), std::string(B::name()).c_str(), std::string(name(isa())).c_str(), threads(),
               best / batch.n, options.repeat, batch.n, batch.h, batch.w, first);
@@ -129,6 +143,7 @@ int main(int argc, char** argv) {
   app.add_option("--repeat", options.repeat, "Batches to time (5)")->check(CLI::Range(1, 100000));
   app.add_option("--threads", options.threads, "Threads, 0 for all (0)")->check(CLI::Range(0, 1024));
   app.add_flag("--profile", options.profile, "Print the time and the implementation of every layer");
+  app.add_flag("--json", options.json, "Print the result as JSON")->excludes("--profile");
   try {
     app.parse(argc, argv);
     if (weights->count() + random->count() == 0) throw CLI::RequiredError("--weights or --random");

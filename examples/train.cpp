@@ -12,6 +12,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -20,6 +21,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -50,7 +52,7 @@ struct Options {
   int workers = 1, threads = 0;
   std::string checkpoints, log, curve;
   int keep = 3, checkpoint_every = 0;
-  bool resume = false, quiet = false, profile = false;
+  bool resume = false, quiet = false, json = false, profile = false;
 };
 
 std::atomic<bool> interrupted = false;
@@ -169,19 +171,23 @@ int run(const Options& options) {
       }
       trainer.restore(checkpoint.parameters, checkpoint.velocities);
       state = checkpoint.state;
-      std::printf("resumed from %s\n", latest->c_str());
-    } else {
+      if (!options.json) std::printf("resumed from %s\n", latest->c_str());
+    } else if (!options.json) {
       std::printf("no checkpoint in %s: starting from the beginning\n", checkpoints.c_str());
     }
   }
 
   std::map<std::string, std::string> notes = state.options;
-  notes["version"] = version;
-  notes["backend"] = std::string(B::name()) + ", " + std::string(name(isa())) + ", " + std::to_string(threads()) + " threads";
+  notes["resnext"] = std::string(version) + ", commit " RESNEXT_COMMIT;
+  notes["compiler"] = __VERSION__;
+  notes["backend"] = std::string(B::name()) + ", " + B::libraries();
+  notes["isa"] = name(isa());
+  notes["threads"] = std::to_string(threads());
   if (!options.quiet) {
-    std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s\n", options.network.c_str(),
+    std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s, %s, %d threads\n", options.network.c_str(),
                 train_data.name.c_str(), static_cast<long long>(Net::parameters),
-                static_cast<double>(Net::macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str());
+                static_cast<double>(Net::macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str(),
+                notes["isa"].c_str(), threads());
   }
 
   std::string log_path = options.log;
@@ -204,6 +210,10 @@ int run(const Options& options) {
     accuracy = result.test;
     bar.clear();
     if (!log_path.empty()) log.add(result);
+    if (options.json) {
+      std::printf("%s\n", to_json(result).c_str());
+      std::fflush(stdout);
+    }
     if (options.quiet) return;
     std::printf("epoch %d/%d  loss %.4f  accuracy %.2f %%  test loss %.4f  test accuracy %.2f %%  %.1f s  %.0f images/s\n",
                 result.epoch + 1, options.epochs, result.train.mean_loss(), 100 * result.train.accuracy(),
@@ -216,21 +226,28 @@ int run(const Options& options) {
 
   if (!options.curve.empty() && !log_path.empty() && state.epoch > 0) {
     try {
-      draw_learning_curve(log_path, options.curve);
-      std::printf("learning curve: %s\n", options.curve.c_str());
+      draw_learning_curve(std::array{std::filesystem::path(log_path)}, options.curve);
+      if (!options.json) std::printf("learning curve: %s\n", options.curve.c_str());
     } catch (const FileError& error) {
       std::fprintf(stderr, "train: %s\n", error.what());  // a picture is not worth a failed run
     }
+  }
+  if (finished && !accuracy) {
+    Classifier<Net, B> classifier(trainer.parameters());
+    accuracy = evaluate(classifier, test);
+  }
+  if (options.json) {
+    nlohmann::json result{{"finished", finished}, {"step", state.step}};
+    if (!checkpoints.empty()) result["checkpoint"] = checkpoint_path(checkpoints, state.step).string();
+    if (finished) result["test_accuracy"] = accuracy->top1();
+    std::printf("%s\n", result.dump().c_str());
+    return finished ? 0 : 130;
   }
   if (!checkpoints.empty()) std::printf("checkpoint: %s\n", checkpoint_path(checkpoints, state.step).c_str());
   if (!finished) {
     std::printf("stopped after step %lld, in epoch %d of %d%s\n", static_cast<long long>(state.step), state.epoch + 1,
                 options.epochs, checkpoints.empty() ? "" : "; --resume goes on from here");
     return 130;
-  }
-  if (!accuracy) {
-    Classifier<Net, B> classifier(trainer.parameters());
-    accuracy = evaluate(classifier, test);
   }
   std::printf("test accuracy: %.2f %%\n", 100 * accuracy->top1());
   return 0;
@@ -269,9 +286,10 @@ int main(int argc, char** argv) {
   app.add_option("--keep", options.keep, "Checkpoints to keep")->check(CLI::Range(1, 1 << 20));
   app.add_option("--checkpoint-every", options.checkpoint_every, "Steps, beside one an epoch")->check(CLI::Range(0, 1 << 30));
   app.add_flag("--resume", options.resume, "Go on from the newest intact checkpoint")->needs("--checkpoints");
-  app.add_option("--log", options.log, "CSV file with a row an epoch");
+  app.add_option("--log", options.log, "File with a row an epoch: JSON lines if it ends in .jsonl, else CSV");
   app.add_option("--curve", options.curve, "Picture of the learning curve, .png or .svg (needs gnuplot)");
   app.add_flag("--quiet", options.quiet, "Print the result only");
+  app.add_flag("--json", options.json, "Print JSON lines only: one an epoch, and the result");
   app.add_flag("--profile", options.profile, "Print the time of every layer in the first steps, and end");
   try {
     app.parse(argc, argv);
@@ -280,6 +298,7 @@ int main(int argc, char** argv) {
   }
 
   try {
+    options.quiet = options.quiet || options.json;
     if (options.threads > 0) set_threads(options.threads);
     const auto& source = examples::source(options.data);
     int status = 1;

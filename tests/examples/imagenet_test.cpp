@@ -1,6 +1,7 @@
 // The program examples/imagenet: PyTorch's logits from the same weights and images.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -90,6 +91,12 @@ TEST_CASE("imagenet: a batch in, logits out") {
   CHECK(contains(result.output, "ms an image"));
   const auto found = read_npy<float>(logits);
   CHECK(found.shape == std::vector<std::int64_t>{2, 1000});
+  const auto json = nlohmann::json::parse(run("imagenet --random 3 --repeat 1 --json " + batch).output);
+  CHECK(json.at("network") == "resnext50_32x4d");
+  CHECK(json.at("images").size() == 2);
+  CHECK(json.at("milliseconds_an_image") > 0);
+  const auto best = std::max_element(found.values.begin(), found.values.begin() + 1000) - found.values.begin();
+  CHECK(json.at("images")[0][0].at("class") == best);
   for (const float logit : found.values) REQUIRE(std::isfinite(logit));
 
   // The channels are in their places: an image alone gives the same logits as in the batch.

@@ -8,10 +8,13 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include <resnext/io/image.hpp>
 #include <resnext/random.hpp>
@@ -101,7 +104,10 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   const std::string last = "/checkpoint-0000000009.safetensors";
   REQUIRE(fs::exists(in("whole") + last));
   const std::string log = read_text(in("whole") + "/log.csv");
-  CHECK(contains(log, "# seed: 7\n"));
+  for (const char* note : {"# seed: 7\n", "# isa: ", "# threads: ", "# compiler: ", "# backend: Cpu<float>, oneDNN "}) {
+    CHECK(contains(log, note));
+  }
+  CHECK(contains(log, "# resnext: 0.1.0, commit "));
   CHECK(contains(log, "\nepoch,step,"));
   CHECK(contains(log, "\n3,9,"));
 
@@ -110,6 +116,21 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   CHECK(resumed.status == 0);
   CHECK(contains(resumed.output, "resumed from " + in("parts") + "/checkpoint-0000000003.safetensors"));
   CHECK(read_text(in("parts") + last) == read_text(in("whole") + last));
+
+  using Json = nlohmann::json;
+  const Result json = run("train --epochs 2 --json --checkpoints " + in("json") + " --log " + in("log.jsonl") + recipe);
+  CAPTURE(json.output);
+  std::vector<Json> lines;
+  std::istringstream text(json.output);
+  for (std::string line; std::getline(text, line);) lines.push_back(Json::parse(line));
+  REQUIRE(lines.size() == 3);
+  CHECK(lines[1].at("epoch") == 2);
+  CHECK(lines[2].at("finished") == true);
+  CHECK(lines[2].at("test_accuracy").get<double>() == doctest::Approx(lines[1].at("test_accuracy").get<double>()).epsilon(1e-5));
+  CHECK(fs::exists(lines[2].at("checkpoint").get<std::string>()));
+  CHECK(contains(read_text(in("log.jsonl")), json.output.substr(0, json.output.find('\n'))));
+  const Result drawn = run("curves " + in("whole") + "/log.csv " + in("parts") + "/log.csv --picture " + in("curves.svg"));
+  CHECK((drawn.status == 0 || contains(drawn.output, "gnuplot did not start")));
 
   const Result other = run("train --epochs 3 --resume --rate 0.5 --checkpoints " + in("parts") + recipe);
   CHECK(other.status == 1);
@@ -150,6 +171,11 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
       CHECK(contains(profiled.output, part));
     }
   }
+
+  const Json best = Json::parse(run("classify --json --top 3 " + in("whole") + " " + in("grey.png")).output);
+  CHECK(best.at("picture") == in("grey.png"));
+  CHECK(best.at("best").size() == 3);
+  CHECK(Json::parse(run("classify --json --test " + in("whole") + data).output).at("images") == 20);
 
   const Result foreign = run("classify " + in("whole") + " --network resnext29_4x8d " + in("grey.png"));
   CHECK(foreign.status == 1);
@@ -194,7 +220,7 @@ TEST_CASE("train: CTRL-C leaves a checkpoint, kill -9 does no harm") {
 
 TEST_CASE("programs say what is wrong, with the status they document") {
   const TemporaryFolder folder;
-  for (const std::string program : {"train", "classify", "imagenet", "table"}) {
+  for (const std::string program : {"train", "classify", "imagenet", "table", "curves"}) {
     CAPTURE(program);
     CHECK(run(program + " --help").status == 0);
   }
@@ -202,6 +228,8 @@ TEST_CASE("programs say what is wrong, with the status they document") {
   CHECK(run("train --network none").status == 2);
   CHECK(run("train --resume").status == 2);
   CHECK(run("classify").status == 2);
+  CHECK(run("curves").status == 2);
+  CHECK(run("curves none.csv").status == 1);
   CHECK(run("imagenet batch.npy").status == 2);
   const Result missing = run("train --folder " + (folder / "none").string());
   CHECK(missing.status == 1);
