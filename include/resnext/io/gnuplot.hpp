@@ -62,14 +62,16 @@ inline void draw_with_gnuplot(const std::filesystem::path& picture, int width, i
   std::array<char, 8> program{"gnuplot"};
   std::array<char*, 2> arguments{program.data(), nullptr};
   pid_t child = 0;
-  const int error = ::posix_spawnp(&child, program.data(), &actions, nullptr, arguments.data(), environ);
+  int error = ::posix_spawnp(&child, program.data(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
+  int status = 0;
+  while (error == 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  // POSIX lets a child that could not start say so by this status.
+  if (error == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 127) error = ENOENT;
   if (error != 0) {
     fail<FileError>(picture.string(), ": not drawn: gnuplot did not start (Debian package gnuplot-nox): ",
                     std::generic_category().message(error));
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   std::error_code renamed;
   if (status == 0) std::filesystem::rename(temporary, picture, renamed);
