@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Includes point one way: a header names only its own folder and those before it in this order; the last ones may name
-# each other. No header names an umbrella.
+# each other. No header names an umbrella, and none but the kernels of the CPU backend what only x86 has.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../include/resnext"
 declare -A rank=([.]=0 [model]=1 [tensor]=2 [backend]=3 [nn]=4 [train]=5 [data]=5 [io]=5 [eval]=5 [distributed]=5)
@@ -18,4 +18,8 @@ for file in */*.hpp */*/*.hpp */*.h */*/*.h; do
     fi
   done < <(sed -nE 's|^ *# *include +<resnext/([^>]*)>.*|\1|p' "$file")
 done
+while IFS= read -r line; do
+  echo "only backend/cpu/*-inl.h may use x86: $line"
+  ((++failures))
+done < <(grep -rnE '<[a-z0-9]*intrin\.h>|<cpuid\.h>|\b_mm[0-9]*_|\b__m[0-9]+' . | grep -v '^\./backend/cpu/[a-z_]*-inl\.h:')
 exit $((failures > 0))
