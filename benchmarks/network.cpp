@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
     if (profiled) {
       Profile profile;
       for (int i = 0; i < repeat; ++i) work(&profile);
-      profile.print(std::cout, Cpu<float>::peak_gflops());
+      std::cout << profile.table(Cpu<float>::peak_gflops());
       return 0;
     }
     if (!serve) {

@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -107,7 +106,7 @@ void run(const Options& options, const Preparation& preparation) {
     for (int i = 0; i < 5; ++i) {
       classifier.profile(Images(batch.images, batch.count, data.height, data.width, data.channels), profile);
     }
-    profile.print(std::cout, B::peak_gflops());
+    std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
   }
   std::vector<SheetCell> cells;
   const Accuracy accuracy = evaluate<Net, B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {

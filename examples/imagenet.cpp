@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -86,7 +85,7 @@ void run(const Options& options) {
   if (options.profile) {
     Profile profile;
     for (int i = 0; i < options.repeat; ++i) classifier.profile(batch.images(), profile);
-    profile.print(std::cout, B::peak_gflops());
+    std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
   }
   const auto logits = classifier(batch.images());
   const auto best_of = [&](int n) {

@@ -19,7 +19,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -121,7 +120,7 @@ void print_profile(Trainer<Net, B>& trainer, Loader& loader) {
     const Batch& batch = loader.next();
     trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels, nullptr, &profile);
   }
-  profile.print(std::cout, B::peak_gflops());
+  std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
 }
 
 template <class Net>

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # fresh_machine.sh [COMMAND...]: runs the README's two commands, or COMMANDs, each in a clone of HEAD in a bare Debian 12:
-# as root, then as an ordinary user with the packages already there, then as that user without a network. The Debian comes
-# from this machine's own mirror. Needs root and debootstrap. Writes benchmarks/results/fresh_machine.md; the whole output
+# as root, then as an ordinary user without a network, with the packages already there. The Debian comes from this
+# machine's own mirror. Needs root and debootstrap. Writes benchmarks/results/fresh_machine.md; the whole output
 # is in build/fresh_machine.log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -46,7 +46,6 @@ run() {
 }
 commands=("$@")
 run 'root, bare' root
-run 'ordinary user, packages there' someone
 run 'ordinary user, packages there, no network' someone --net
 
 {

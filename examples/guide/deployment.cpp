@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 #include <vector>
 
 #include <resnext/cpu.hpp>
@@ -74,7 +73,7 @@ int main() {
   // [profile]
   Profile profile;
   for (int run = 0; run < 3; ++run) classify.profile(images, profile);
-  profile.print(std::cout, Cpu<float>::peak_gflops());
+  std::fputs(profile.table(Cpu<float>::peak_gflops()).c_str(), stdout);
   // [profile]
 
   return profile.rows().size() == plan.units().size() ? 0 : 1;

@@ -33,7 +33,7 @@ inline std::vector<std::string> read_class_names(const MappedFile& file, int cla
   std::vector<std::string> names;
   constexpr std::size_t limit = 1 << 16;
   if (file.size() > limit)
-    fail<FileError>(file.path().string(), ": expected at most ", limit, " bytes of class names, found ", file.size());
+    fail<FileError>(file.path(), ": expected at most ", limit, " bytes of class names, found ", file.size());
   std::string line;
   for (const std::byte byte : file.bytes()) {
     const auto c = static_cast<char>(byte);
@@ -45,7 +45,7 @@ inline std::vector<std::string> read_class_names(const MappedFile& file, int cla
   }
   if (!line.empty()) names.push_back(line);
   if (names.size() != static_cast<std::size_t>(classes))
-    fail<FileError>(file.path().string(), ": expected ", classes, " class names, found ", names.size());
+    fail<FileError>(file.path(), ": expected ", classes, " class names, found ", names.size());
   return names;
 }
 
@@ -57,14 +57,14 @@ inline void append_cifar(Dataset& dataset, const MappedFile& file, std::size_t r
   constexpr std::size_t plane = cifar_side * cifar_side, image = 3 * plane;
   const std::size_t record = label_bytes.size() + image;
   if (file.size() != records * record)
-    fail<FileError>(file.path().string(), ": expected ", records, " records of ", record, " bytes, ", records * record,
+    fail<FileError>(file.path(), ": expected ", records, " records of ", record, " bytes, ", records * record,
                     " in all, found ", file.size(), file.size() % record ? " (no whole number of records)" : "");
   const auto* from = reinterpret_cast<const std::uint8_t*>(file.bytes().data());
   dataset.images.resize((dataset.labels.size() + records) * image);
   for (std::size_t r = 0; r < records; ++r) {
     for (std::size_t l = 0; l < label_bytes.size(); ++l)
       if (from[l] >= label_bytes[l].classes)
-        fail<FileError>(file.path().string(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name,
+        fail<FileError>(file.path(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name,
                         " label below ", label_bytes[l].classes, ", found ", int{from[l]});
     std::uint8_t* to = dataset.images.data() + dataset.labels.size() * image;
     dataset.labels.push_back(from[use]);

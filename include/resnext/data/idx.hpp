@@ -33,7 +33,7 @@ class InflatedFile {
     gzip_ = bytes.size() >= 2 && bytes[0] == std::byte{0x1F} && bytes[1] == std::byte{0x8B};
     constexpr int gzip_only = 16;
     if (gzip_ && inflateInit2(&stream_, gzip_only + MAX_WBITS) != Z_OK)
-      fail<FileError>(file_.path().string(), ": zlib could not be set up");
+      fail<FileError>(file_.path(), ": zlib could not be set up");
   }
   InflatedFile(const InflatedFile&) = delete;
   InflatedFile& operator=(const InflatedFile&) = delete;
@@ -67,7 +67,7 @@ class InflatedFile {
   std::uint64_t most_left() const { return (file_.size() - at_) * (gzip_ ? 1032u : 1u); }
 
   /// "path: byte N", N counting in the file as it is on the disk.
-  std::string place() const { return file_.path().string() + ": byte " + std::to_string(at_); }
+  std::string place() const { return file_.path() + ": byte " + std::to_string(at_); }
 
  private:
   void check(std::size_t found, std::size_t expected, std::string_view what) const {

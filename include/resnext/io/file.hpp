@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>  // std::rename
-#include <filesystem>
 #include <initializer_list>
 #include <resnext/error.hpp>
 #include <span>
@@ -29,9 +28,9 @@ static_assert(std::endian::native == std::endian::little, "the file formats here
 namespace detail {
 
 /// Throws FileError "path: could not ACTION: reason" for the current errno.
-[[noreturn]] inline void fail_errno(const std::filesystem::path& path, std::string_view action) {
+[[noreturn]] inline void fail_errno(const std::string& path, std::string_view action) {
   const int code = errno;
-  fail<FileError>(path.string(), ": could not ", action, ": ", std::generic_category().message(code));
+  fail<FileError>(path, ": could not ", action, ": ", std::generic_category().message(code));
 }
 
 /// A name from a file, fit for a message: in quotes, control characters replaced, at most 120 bytes long.
@@ -70,13 +69,13 @@ std::span<const std::byte> bytes_of(const Range& range) {
 class MappedFile {
  public:
   /// Throws FileError when the file is missing, unreadable or not a regular file.
-  explicit MappedFile(const std::filesystem::path& path) : path_(path) {
+  explicit MappedFile(const std::string& path) : path_(path) {
     // Without O_NONBLOCK the opening of a pipe would wait for its other end.
     const detail::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.get() < 0) detail::fail_errno(path, "open");
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) detail::fail_errno(path, "examine");
-    if (!S_ISREG(status.st_mode)) fail<FileError>(path.string(), ": expected a regular file");
+    if (!S_ISREG(status.st_mode)) fail<FileError>(path, ": expected a regular file");
     size_ = static_cast<std::size_t>(status.st_size);
     if (size_ == 0) return;  // an empty mapping is an error of mmap, an empty file is none
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
@@ -86,7 +85,7 @@ class MappedFile {
   }
   /// No file, but bytes that are in memory already, such as weights that are part of the program. They stay the
   /// caller's and must outlive this; `name` is what messages call them.
-  MappedFile(std::filesystem::path name, std::span<const std::byte> bytes)
+  MappedFile(std::string name, std::span<const std::byte> bytes)
       : path_(std::move(name)), data_(bytes.data()), size_(bytes.size()) {}
   /// Takes the mapping over.
   MappedFile(MappedFile&& other) noexcept
@@ -107,7 +106,7 @@ class MappedFile {
   }
 
   /// As given to the constructor.
-  const std::filesystem::path& path() const { return path_; }
+  const std::string& path() const { return path_; }
   /// In bytes.
   std::size_t size() const { return size_; }
   /// The content, valid as long as the mapping.
@@ -124,7 +123,7 @@ class MappedFile {
   }
 
  private:
-  std::filesystem::path path_;
+  std::string path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   bool mapped_ = false;
@@ -136,7 +135,7 @@ class MappedFile {
 class AtomicFile {
  public:
   /// Throws FileError when the folder does not exist or cannot be written to.
-  explicit AtomicFile(const std::filesystem::path& path) : path_(path), file_(create()) {}
+  explicit AtomicFile(const std::string& path) : path_(path), file_(create()) {}
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile() {
@@ -158,7 +157,8 @@ class AtomicFile {
     if (::fsync(file_.get()) != 0 || !file_.close()) detail::fail_errno(path_, "write");
     if (std::rename(temporary_.c_str(), path_.c_str()) != 0) detail::fail_errno(path_, "replace");
     committed_ = true;
-    const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    const std::size_t slash = path_.rfind('/');
+    const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
     const detail::Descriptor entry(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     // Some file systems cannot synchronise a folder and say EINVAL; the rename has happened all the same.
     if (entry.get() >= 0 && ::fsync(entry.get()) != 0 && errno != EINVAL) detail::fail_errno(folder, "synchronise");
@@ -176,13 +176,13 @@ class AtomicFile {
     }
   }
 
-  std::filesystem::path path_, temporary_;
+  std::string path_, temporary_;
   detail::Descriptor file_;
   bool committed_ = false;
 };
 
 /// Writes the parts, one after the other, as the new content of `path`: completely or not at all. Throws FileError.
-inline void write_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> parts) {
+inline void write_file(const std::string& path, std::initializer_list<std::span<const std::byte>> parts) {
   AtomicFile file(path);
   for (const auto part : parts) file.write(part);
   file.commit();

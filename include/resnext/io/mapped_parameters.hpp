@@ -6,7 +6,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <vector>
@@ -27,7 +26,7 @@ class MappedParameters : public ParameterSource {
   using Network = Net;  ///< whose they are
 
   /// @throws FileError when the file is not well-formed, or lists what does not fit the network
-  explicit MappedParameters(const std::filesystem::path& path) : file_(path), tensors_(Net::layers.size()) {
+  explicit MappedParameters(const std::string& path) : file_(path), tensors_(Net::layers.size()) {
     check_tensors(file_, Net::layers);
     bool in_place = true;
     for_each_entry(Net::layers, [&](const Entry& entry) {

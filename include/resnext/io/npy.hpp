@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <optional>
 #include <resnext/error.hpp>
@@ -47,7 +46,7 @@ struct NpyHeader {
 /// The Python literal of an array's header: a dict of a string, a bool and a tuple of integers, nothing else.
 class NpyHeaderParser {
  public:
-  NpyHeaderParser(std::string_view text, std::size_t offset, const std::filesystem::path& path)
+  NpyHeaderParser(std::string_view text, std::size_t offset, const std::string& path)
       : text_(text), offset_(offset), path_(path) {}
 
   NpyHeader parse() {
@@ -65,7 +64,7 @@ class NpyHeaderParser {
       else if (key == "shape" && !shape)
         shape = tuple();
       else
-        refuse("unexpected or repeated key ", quoted(key));
+        refuse("unexpected or repeated key ", detail::quoted(key));
       if (accept('}')) break;
       expect(',');
     }
@@ -78,7 +77,7 @@ class NpyHeaderParser {
  private:
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail<FileError>(path_.string(), ": byte ", offset_ + at_, ": ", parts...);
+    fail<FileError>(path_, ": byte ", offset_ + at_, ": ", parts...);
   }
   void skip_space() { at_ = std::min(text_.find_first_not_of(" \n", at_), text_.size()); }
   bool accept(char c) {
@@ -135,7 +134,7 @@ class NpyHeaderParser {
 
   std::string_view text_;
   std::size_t offset_;
-  const std::filesystem::path& path_;
+  const std::string& path_;
   std::size_t at_ = 0;
 };
 
@@ -143,7 +142,7 @@ class NpyHeaderParser {
 inline std::size_t read_npy_header(const MappedFile& file, NpyHeader& header) {
   constexpr std::string_view magic = "\x93NUMPY";
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.size());
-  const std::string name = file.path().string();
+  const std::string name = file.path();
   if (!text.starts_with(magic) || text.size() < 10) fail<FileError>(name, ": byte 0: not an .npy file");
   const char major = text[6];
   if ((major != 1 && major != 2) || text[7] != 0)
@@ -163,7 +162,7 @@ inline std::size_t read_npy_header(const MappedFile& file, NpyHeader& header) {
 /// Reads an array. An array of another type is an error, except that float and double convert to each other and uint8
 /// converts to both. Throws FileError for everything that is not exactly an .npy file of such an array.
 template <NpyElement T>
-Array<T> read_npy(const std::filesystem::path& path) {
+Array<T> read_npy(const std::string& path) {
   const MappedFile file(path);
   detail::NpyHeader header;
   const std::size_t start = detail::read_npy_header(file, header);
@@ -172,7 +171,7 @@ Array<T> read_npy(const std::filesystem::path& path) {
   Array<T> array;
   const auto take = [&]<class From>(From) {
     if (detail::byte_size(header.shape, sizeof(From)) != data.size())
-      fail<FileError>(path.string(), ": byte ", start, ": expected the data of shape ",
+      fail<FileError>(path, ": byte ", start, ": expected the data of shape ",
                       detail::shape_text(header.shape), " of ", header.type, ", found ", data.size(), " bytes");
     array.values.resize(data.size() / sizeof(From));
     for (std::size_t i = 0; i < array.values.size(); ++i) {
@@ -190,7 +189,7 @@ Array<T> read_npy(const std::filesystem::path& path) {
   else if (std::floating_point<T> && header.type == "|u1")
     take(std::uint8_t{});
   else
-    fail<FileError>(path.string(), ": expected an array of ", detail::npy_type<T>(), ", found ",
+    fail<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ",
                     detail::quoted(header.type));
   array.shape = std::move(header.shape);
   return array;
@@ -199,12 +198,12 @@ Array<T> read_npy(const std::filesystem::path& path) {
 /// Writes an array (version 1.0), completely or not at all. Throws ShapeError when the shape does not fit the values,
 /// FileError when the file cannot be written.
 template <class Range>
-void write_npy(const std::filesystem::path& path, const std::vector<std::int64_t>& shape, const Range& values) {
+void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, const Range& values) {
   const std::span view(values);
   using T = std::remove_cv_t<typename decltype(view)::element_type>;
   static_assert(NpyElement<T>, "write_npy takes float, double, uint8_t, int32_t or int64_t");
   if (detail::byte_size(shape, sizeof(T)) != view.size_bytes())
-    fail<ShapeError>(path.string(), ": expected the shape of ", view.size(), " elements, found ",
+    fail<ShapeError>(path, ": expected the shape of ", view.size(), " elements, found ",
                      detail::shape_text(shape));
   std::string extents;
   for (const std::int64_t extent : shape) extents += std::to_string(extent) + (shape.size() == 1 ? "," : ", ");
@@ -214,7 +213,7 @@ void write_npy(const std::filesystem::path& path, const std::vector<std::int64_t
   constexpr std::size_t start = 10;
   header.resize((start + header.size() + 1 + 63) / 64 * 64 - start, ' ');  // the data start at a multiple of 64
   header.back() = '\n';
-  if (header.size() > 0xFFFF) fail<ShapeError>(path.string(), ": too many dimensions");
+  if (header.size() > 0xFFFF) fail<ShapeError>(path, ": too many dimensions");
   const std::array<unsigned char, start> prefix{0x93,
                                                 'N',
                                                 'U',

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <span>
@@ -31,9 +30,9 @@ class Mismatch {
     if (++count <= most_named) text += (count > 1 ? ", " : " ") + what;
   }
   /// @throws FileError if anything was added.
-  void check(const std::filesystem::path& path) const {
+  void check(const std::string& path) const {
     if (kinds_.empty()) return;
-    std::string text = path.string() + " does not hold the parameters of this network";
+    std::string text = path + " does not hold the parameters of this network";
     for (const auto& [kind, found] : kinds_) {
       text += "\n  " + kind + ":" + found.text;
       if (found.count > most_named) text += " and " + std::to_string(found.count - most_named) + " more";
@@ -130,7 +129,7 @@ inline std::vector<TensorView> tensor_views(const StateDict& state, std::string_
 /// Reads the parameters of `Net` from a safetensors file, for instance of torchvision's or timm's weights.
 /// @throws FileError when the file is not well-formed, or lists what does not fit the network
 template <class Net>
-Parameters<Net> load_safetensors(const std::filesystem::path& path) {
+Parameters<Net> load_safetensors(const std::string& path) {
   const Safetensors file(path);
   Parameters<Net> parameters;
   read_tensors(file, parameters);
@@ -139,7 +138,7 @@ Parameters<Net> load_safetensors(const std::filesystem::path& path) {
 
 /// Writes parameters in fp32 under torchvision's names, completely or not at all.
 /// @throws FileError when the file cannot be written
-inline void save_safetensors(const std::filesystem::path& path, const StateDict& state,
+inline void save_safetensors(const std::string& path, const StateDict& state,
                              const std::map<std::string, std::string>& metadata = {{"format", "pt"}}) {
   write_safetensors(path, tensor_views(state), metadata);
 }

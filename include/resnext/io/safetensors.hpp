@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -83,12 +82,12 @@ inline std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
 /// format fixes. There is no general value, hence no recursion and no depth to bound.
 class HeaderParser {
  public:
-  HeaderParser(std::string_view text, const std::filesystem::path& path) : text_(text), path_(path) {}
+  HeaderParser(std::string_view text, const std::string& path) : text_(text), path_(path) {}
 
   /// Throws FileError "path: header, byte N: ...". N counts from the start of the file.
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail<FileError>(path_.string(), ": header, byte ", at_ + sizeof(std::uint64_t), ": ", parts...);
+    fail<FileError>(path_, ": header, byte ", at_ + sizeof(std::uint64_t), ": ", parts...);
   }
 
   bool accept(char c) {
@@ -226,7 +225,7 @@ class HeaderParser {
   }
 
   std::string_view text_;
-  const std::filesystem::path& path_;
+  const std::string& path_;
   std::size_t at_ = 0;
 };
 
@@ -285,17 +284,17 @@ class Safetensors {
   /// the header's length within the file and at most 100 MB, with at most 2^20 tensors and 2^16 metadata, strict JSON
   /// and UTF-8, no duplicate name, every shape and type in agreement with the tensor's bytes, the tensors covering the
   /// data without hole, overlap or remainder.
-  explicit Safetensors(const std::filesystem::path& path) : Safetensors(MappedFile(path)) {}
+  explicit Safetensors(const std::string& path) : Safetensors(MappedFile(path)) {}
   /// The same of a file that is mapped or in memory already.
   explicit Safetensors(MappedFile file) : file_(std::move(file)) {
     const auto bytes = file_.bytes();
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length)
-      fail<FileError>(path().string(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
+      fail<FileError>(path(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
     std::memcpy(&length, bytes.data(), sizeof length);
     const std::uint64_t limit = std::min<std::uint64_t>(bytes.size() - sizeof length, detail::max_safetensors_header);
     if (length > limit)
-      fail<FileError>(path().string(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
+      fail<FileError>(path(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
                       " (truncated, or not a safetensors file)");
     const auto header = bytes.subspan(sizeof length, static_cast<std::size_t>(length));
     data_ = bytes.subspan(sizeof length + header.size());
@@ -304,7 +303,7 @@ class Safetensors {
   }
 
   /// As given to the constructor.
-  const std::filesystem::path& path() const { return file_.path(); }
+  const std::string& path() const { return file_.path(); }
   /// All tensors, sorted by name.
   const std::vector<Entry>& entries() const { return entries_; }
   /// The file's `__metadata__`.
@@ -354,7 +353,7 @@ class Safetensors {
   void parse(std::string_view header) {
     detail::HeaderParser parser(header, path());
     if (const auto bad = detail::first_invalid_utf8(header))
-      fail<FileError>(path().string(), ": header, byte ", *bad + sizeof(std::uint64_t), ": not UTF-8");
+      fail<FileError>(path(), ": header, byte ", *bad + sizeof(std::uint64_t), ": not UTF-8");
     if (!header.starts_with('{')) parser.refuse("expected '{' (not a safetensors file)");
     bool has_metadata = false;
     parser.object([&](std::string name) {
@@ -412,7 +411,7 @@ class Safetensors {
     std::uint64_t at = 0;
     for (const std::size_t i : order) {
       const Entry& entry = entries_[i];
-      const auto where = [&] { return path().string() + ": tensor " + detail::quoted(entry.name); };
+      const auto where = [&] { return path() + ": tensor " + detail::quoted(entry.name); };
       if (entry.begin != at)
         fail<FileError>(where(), ": expected data_offsets from ", at, ", found ", entry.begin,
                         entry.begin < at ? " (overlap)" : " (hole)");
@@ -427,21 +426,21 @@ class Safetensors {
       at = entry.end;
     }
     if (at != data_.size())
-      fail<FileError>(path().string(), ": expected ", at, " bytes of tensors, found ", data_.size());
+      fail<FileError>(path(), ": expected ", at, " bytes of tensors, found ", data_.size());
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
     const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
                                           [](const Entry& a, const Entry& b) { return a.name == b.name; });
     if (twice != entries_.end())
-      fail<FileError>(path().string(), ": tensor ", detail::quoted(twice->name), " appears twice");
+      fail<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
   }
 
   void check_size(const Entry& entry, std::size_t size) const {
     if (size != entry.elements())
-      fail<ShapeError>(path().string(), ": tensor ", detail::quoted(entry.name), ": expected room for ",
+      fail<ShapeError>(path(), ": tensor ", detail::quoted(entry.name), ": expected room for ",
                        entry.elements(), " elements, found ", size);
   }
   [[noreturn]] void refuse_type(const Entry& entry, std::string_view expected) const {
-    fail<FileError>(path().string(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
+    fail<FileError>(path(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
                     name_of(entry.dtype));
   }
 
@@ -483,11 +482,11 @@ struct TensorView {
 /// order: tensors go by falling element size, then by name, so that each is aligned. Throws ShapeError when a tensor's
 /// bytes do not fit its shape, OptionError for a duplicate or impossible name, FileError when the file cannot be
 /// written.
-inline void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+inline void write_safetensors(const std::string& path, std::span<const TensorView> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   const auto text = [&](std::string_view string) {
     if (detail::first_invalid_utf8(string))
-      fail<OptionError>(path.string(), ": the name ", detail::quoted(string), " is not UTF-8");
+      fail<OptionError>(path, ": the name ", detail::quoted(string), " is not UTF-8");
     return detail::json_string(string);
   };
   std::vector<const TensorView*> order;
@@ -496,11 +495,11 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   for (std::size_t i = 0; i < order.size(); ++i) {
     const TensorView& tensor = *order[i];
     if (tensor.name == "__metadata__" || (i > 0 && tensor.name == order[i - 1]->name))
-      fail<OptionError>(path.string(), ": the tensor name ", detail::quoted(tensor.name),
+      fail<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name),
                         " is reserved or given twice");
     const auto size = detail::byte_size(tensor.shape, size_of(tensor.dtype));
     if (size != tensor.bytes.size())
-      fail<ShapeError>(path.string(), ": tensor ", detail::quoted(tensor.name), ": shape ",
+      fail<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ",
                        detail::shape_text(tensor.shape), " of ", name_of(tensor.dtype), " takes ", size.value_or(0),
                        " bytes, found ", tensor.bytes.size());
   }

@@ -3,13 +3,14 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iomanip>
-#include <ostream>
+#include <cstdio>
 #include <string>
 #include <vector>
+
+#include <resnext/clock.hpp>
 
 namespace resnext {
 
@@ -29,16 +30,16 @@ class Profile {
   /// Begins a run: the next lap() is the first row's.
   void start() {
     next_ = 0;
-    last_ = Clock::now();
+    last_ = detail::steady_seconds();
   }
   /// Ends a row's time and begins the next one's. `describe()` makes the row the first time.
   template <class Describe>
   void lap(Describe&& describe) {
-    const auto now = Clock::now();
+    const double time = detail::steady_seconds();
     if (next_ == rows_.size()) rows_.push_back(describe());
     Row& row = rows_[next_++];
-    row.seconds = std::min(row.seconds, std::chrono::duration<double>(now - last_).count());
-    last_ = Clock::now();
+    row.seconds = std::min(row.seconds, time - last_);
+    last_ = detail::steady_seconds();
   }
 
   /// In the order of execution.
@@ -51,33 +52,31 @@ class Profile {
   }
 
   /// A table: milliseconds, share of the whole, GFLOP/s (and share of `peak_gflops` where it is given), implementation.
-  void print(std::ostream& out, double peak_gflops = 0) const {
-    const auto flags = out.flags();
-    const auto precision = out.precision();
-    out << std::fixed << std::setprecision(3) << "      ms     %  GFLOP/s" << (peak_gflops > 0 ? "  % peak" : "") << "  layer\n";
+  std::string table(double peak_gflops = 0) const {
+    std::string text = "      ms     %  GFLOP/s" + std::string(peak_gflops > 0 ? "  % peak" : "") + "  layer\n";
+    std::array<char, 64> number{};
     for (const Row& row : rows_) {
+      std::snprintf(number.data(), number.size(), "%8.3f%6.1f", row.seconds * 1e3, row.seconds / seconds() * 100);
+      text += number.data();
       const double speed = static_cast<double>(row.flops) / row.seconds * 1e-9;
-      out << std::setw(8) << row.seconds * 1e3 << std::setprecision(1) << std::setw(6) << row.seconds / seconds() * 100;
-      if (row.flops > 0) {
-        out << std::setw(9) << speed;
-        if (peak_gflops > 0) out << std::setw(8) << speed / peak_gflops * 100;
-      } else {
-        out << std::string(peak_gflops > 0 ? 17 : 9, ' ');
-      }
-      out << "  " << row.name << "  " << row.work << "  " << row.implementation << '\n' << std::setprecision(3);
+      std::snprintf(number.data(), number.size(), "%9.1f%8.1f", speed, speed / peak_gflops * 100);
+      const std::size_t width = peak_gflops > 0 ? 17 : 9;
+      text += row.flops > 0 ? std::string(number.data(), width) : std::string(width, ' ');
+      ((((((text += "  ") += row.name) += "  ") += row.work) += "  ") += row.implementation) += "\n";
     }
-    out << std::setw(8) << seconds() * 1e3 << "  in all";
-    if (peak_gflops > 0) out << std::setprecision(0) << "; peak: " << peak_gflops << " GFLOP/s of multiply-adds";
-    out << '\n';
-    out.flags(flags);
-    out.precision(precision);
+    std::snprintf(number.data(), number.size(), "%8.3f  in all", seconds() * 1e3);
+    text += number.data();
+    if (peak_gflops > 0) {
+      std::snprintf(number.data(), number.size(), "; peak: %.0f GFLOP/s of multiply-adds", peak_gflops);
+      text += number.data();
+    }
+    return text + "\n";
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
   std::vector<Row> rows_;
   std::size_t next_ = 0;
-  Clock::time_point last_;
+  double last_ = 0;
 };
 
 }  // namespace resnext

@@ -135,7 +135,7 @@ T number_field(const Safetensors& file, std::string_view name) {
   T number{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (text.empty() || error != std::errc() || end != text.data() + text.size() || !(number >= 0)) {
-    fail<FileError>(file.path().string(), ": metadata ", key, ": expected a number from 0, found ", quoted(text));
+    fail<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", quoted(text));
   }
   return number;
 }
@@ -241,7 +241,7 @@ inline Safetensors open_checkpoint(MappedFile mapped) {
   Safetensors file(std::move(mapped));
   const auto at = file.metadata().find(std::string(detail::checksum_key));
   if (at == file.metadata().end()) {
-    fail<FileError>(file.path().string(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
+    fail<FileError>(file.path(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
   }
   std::vector<TensorView> tensors;
   for (const Safetensors::Entry& entry : file.entries()) {
@@ -249,7 +249,7 @@ inline Safetensors open_checkpoint(MappedFile mapped) {
   }
   const std::string found = detail::checksum_of(std::move(tensors), file.metadata());
   if (at->second != found) {
-    fail<FileError>(file.path().string(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ",
+    fail<FileError>(file.path(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ",
                     found);
   }
   return file;
@@ -264,7 +264,7 @@ inline Safetensors open_checkpoint(const std::filesystem::path& path) { return o
 inline RunState run_state(const Safetensors& file) {
   const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "checkpoint");
   if (at == file.metadata().end() || at->second != detail::checkpoint_version) {
-    fail<FileError>(file.path().string(), ": expected a checkpoint of version ", detail::checkpoint_version, ", found ",
+    fail<FileError>(file.path(), ": expected a checkpoint of version ", detail::checkpoint_version, ", found ",
                     at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
   RunState state;
@@ -290,7 +290,7 @@ inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, 
   const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
   const std::string expected = identity_of(parameters.layers());
   if (at == file.metadata().end() || at->second != expected) {
-    fail<FileError>(file.path().string(), ": its tensors fit, but it is of another network: expected ", expected,
+    fail<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected,
                     ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
   return state;

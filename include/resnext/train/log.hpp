@@ -80,8 +80,8 @@ class RunLog {
       known = known || header;
       const bool row = known && !header && !comment && line.starts_with(row_begin());
       if (!header && !comment && !row) {
-        fail<FileError>(path_.string(), ": expected ", json_ ? "the JSON lines of a run" : "the columns " + columns(),
-                        ", found ", detail::quoted(line));
+        if (json_) fail<FileError>(path_.string(), ": expected the JSON lines of a run, found ", detail::quoted(line));
+        fail<FileError>(path_.string(), ": expected the columns ", columns(), ", found ", detail::quoted(line));
       }
       if (row && std::atoll(line.c_str() + row_begin().size()) > state.epoch) continue;
       text_ += line + "\n";

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -21,11 +20,9 @@
 namespace resnext::detail {
 
 inline std::string describe_shape(const ConvolutionShape& s) {
-  std::ostringstream text;
-  text << "a convolution of [" << s.n << ", " << s.h << ", " << s.w << ", " << s.in << "] to [" << s.n << ", "
-       << s.out_h() << ", " << s.out_w() << ", " << s.out << "], kernel " << s.kernel << ", stride " << s.stride
-       << ", padding " << s.padding << ", groups " << s.groups;
-  return text.str();
+  return joined("a convolution of [", s.n, ", ", s.h, ", ", s.w, ", ", s.in, "] to [", s.n, ", ", s.out_h(), ", ",
+                s.out_w(), ", ", s.out, "], kernel ", s.kernel, ", stride ", s.stride, ", padding ", s.padding,
+                ", groups ", s.groups);
 }
 
 /// A convolution in oneDNN's words. Maps are NHWC; weights are left to the primitives, which are never fast on the

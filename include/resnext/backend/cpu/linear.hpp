@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -20,9 +19,7 @@ class CpuLinear {
   /// @throws ShapeError for an extent below 1, DeviceError if oneDNN has no such product.
   CpuLinear(const LinearShape& shape, std::string_view path) : path_(path) {
     check_shape(shape, path);
-    std::ostringstream text;
-    text << "a product of [" << shape.n << ", " << shape.in << "] and [" << shape.out << ", " << shape.in << "]";
-    what_ = text.str();
+    what_ = joined("a product of [", shape.n, ", ", shape.in, "] and [", shape.out, ", ", shape.in, "]");
     with_onednn(path_, what_, [&] { build(shape); });
   }
 

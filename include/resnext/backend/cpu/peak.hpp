@@ -3,13 +3,13 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <vector>
 
 #include <resnext/backend/cpu/isa.hpp>
 #include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/backend/cpu/pointwise.hpp>  // RESNEXT_CALL
+#include <resnext/clock.hpp>
 
 #define RESNEXT_KERNELS <resnext/backend/cpu/peak-inl.h>
 #include <resnext/backend/cpu/for_each_target-inl.h>
@@ -24,10 +24,10 @@ inline double measured_peak_gflops() {
   std::vector<float> sums(static_cast<std::size_t>(all));
   double best = 0;
   for (int run = 0; run < 8; ++run) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = steady_seconds();
     parallel_for(all, [&](int t) { sums[static_cast<std::size_t>(t)] = RESNEXT_CALL(multiply_add, rounds); });
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(rounds * RESNEXT_CALL(flops_of_round)) * all / seconds.count());
+    const double seconds = steady_seconds() - start;
+    best = std::max(best, static_cast<double>(rounds * RESNEXT_CALL(flops_of_round)) * all / seconds);
   }
   return best * 1e-9;
 }
