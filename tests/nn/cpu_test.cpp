@@ -40,6 +40,10 @@ void* operator new(std::size_t size) {
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  count(__builtin_return_address(0));
+  return std::malloc(size);
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
   count(__builtin_return_address(0));
   const auto align = static_cast<std::size_t>(alignment);
