@@ -117,9 +117,8 @@ class MappedFile {
   void release(std::span<const std::byte> part) const {
     if (!mapped_ || part.empty()) return;
     constexpr std::uintptr_t page = 4096;  // where pages are larger the advice is refused, and nothing is lost
-    const auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / page * page;
-    const auto end = reinterpret_cast<std::uintptr_t>(part.data()) + part.size();
-    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    const std::size_t before = std::bit_cast<std::uintptr_t>(part.data()) % page;
+    ::madvise(const_cast<std::byte*>(part.data()) - before, before + part.size(), MADV_DONTNEED);
   }
 
  private:

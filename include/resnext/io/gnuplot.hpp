@@ -5,6 +5,7 @@
 #include <fcntl.h>     // O_WRONLY
 #include <spawn.h>     // posix_spawnp
 #include <sys/wait.h>  // waitpid
+#include <unistd.h>    // environ
 
 #include <array>
 #include <cerrno>
@@ -17,8 +18,6 @@
 #include <system_error>
 
 #include <resnext/error.hpp>
-
-extern "C" char** environ;
 
 namespace resnext {
 

@@ -142,7 +142,7 @@ class NpyHeaderParser {
 inline std::size_t read_npy_header(const MappedFile& file, NpyHeader& header) {
   constexpr std::string_view magic = "\x93NUMPY";
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.size());
-  const std::string name = file.path();
+  const std::string& name = file.path();
   if (!text.starts_with(magic) || text.size() < 10) fail<FileError>(name, ": byte 0: not an .npy file");
   const char major = text[6];
   if ((major != 1 && major != 2) || text[7] != 0)

@@ -23,13 +23,6 @@ class ParameterSource {
   virtual std::span<const float> at(int row, Role role) const = 0;
   /// A reader is done with a tensor: a hint for sources that can do without the memory.
   virtual void release(int /*row*/, Role) const {}
-
- protected:
-  ParameterSource() = default;
-  ParameterSource(const ParameterSource&) = default;
-  ParameterSource(ParameterSource&&) = default;
-  ParameterSource& operator=(const ParameterSource&) = default;
-  ParameterSource& operator=(ParameterSource&&) = default;
 };
 
 /// All tensors of a layer table in fp32: weights `[out, in / groups, k, k]`, BN's four vectors, the classifier.

@@ -116,12 +116,12 @@ class RunLog {
 
   void begin(const std::map<std::string, std::string>& notes) {
     if (!json_) {
-      for (const auto& [name, value] : notes) text_ += "# " + name + ": " + value + "\n";
+      for (const auto& [name, value] : notes) ((((text_ += "# ") += name) += ": ") += value) += "\n";
       text_ += columns() + "\n";
       return;
     }
     for (const auto& [name, value] : notes) {
-      (text_ += text_.empty() ? "" : ",") += detail::json_string(name) + ":" + detail::json_string(value);
+      (((text_ += text_.empty() ? "" : ",") += detail::json_string(name)) += ":") += detail::json_string(value);
     }
     text_ = "{\"run\":{" + text_ + "}}\n";
   }
