@@ -1,7 +1,9 @@
-// Every distinct operator of ResNeXt-50 32x4d on the CPU backend, one at a time.
+// A network on the CPU backend: every distinct operator alone, the whole of it in inference and in a training step, and a
+// batch of CIFAR pictures as the loader prepares it.
 //
 //   layers [--n=8] [Google Benchmark's options, for instance --benchmark_filter=backward]
 //
+// It is compiled for ResNeXt-50 32x4d, or for whatever type cmake -DRESNEXT_BENCHMARK_NETWORK="ResNeXt29<16, 6>" names.
 // Convolutions report GFLOP/s, the rest GB/s of the maps they must read and write. An operator alone finds its maps in
 // the cache as far as they fit; `network --profile` shows the same operators in their place. The machine must be idle.
 
@@ -13,12 +15,15 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include <resnext/cpu.hpp>
+#include <resnext/data/cifar.hpp>
+#include <resnext/data/loader.hpp>
 #include <resnext/resnext.hpp>
 
 using namespace resnext;
@@ -26,7 +31,8 @@ using namespace resnext;
 namespace {
 
 using B = Cpu<float>;
-using Net = ResNeXt50<32, 4>;
+using Net = RESNEXT_BENCHMARK_NETWORK;
+constexpr int image = Net::layers[0].kernel == 7 ? 224 : 32;  // of ImageNet's pictures, or CIFAR's
 
 /// An operator and its memory, named by what it is.
 struct Work {
@@ -144,20 +150,60 @@ void add_linear(std::vector<Work>& all, const LinearShape& s) {
 }
 
 void add_sgd(std::vector<Work>& all) {
-  const std::int64_t size = Net::parameters;
-  all.push_back({"sgd", 0, 4.0 * 5 * static_cast<double>(size), [=] {
+  constexpr std::int64_t count = Net::parameters;
+  all.push_back({"sgd", 0, 4.0 * 5 * static_cast<double>(count), [=] {
                    auto stream = std::make_shared<B::Stream>();
-                   auto w = memory(size), g = memory(size), v = memory(size), hyper = memory(3);
+                   auto w = memory(count), g = memory(count), v = memory(count), hyper = memory(3);
                    auto metrics = std::make_shared<std::array<double, static_cast<std::size_t>(Metric::count)>>();
                    return [=] {
-                     B::sgd(*stream, SgdOptions{}, hyper->data(), metrics->data(), size, w->data(), g->data(), v->data());
+                     B::sgd(*stream, SgdOptions{}, hyper->data(), metrics->data(), count, w->data(), g->data(), v->data());
                    };
+                 }});
+}
+
+/// All of it: a multiply-add of the forward pass comes twice more in the backward pass.
+void add_network(std::vector<Work>& all, int n) {
+  const double flops = 2.0 * static_cast<double>(Net::macs(image, image)) * n;
+  const auto images = [n](const Buffer<float>& pixels) {
+    return Images(std::span(pixels.data(), pixels.size()), n, image, image, Net::inputs);
+  };
+  const std::int64_t pixels = std::int64_t{n} * image * image * Net::inputs;
+  all.push_back({"network/inference", flops, 0, [=] {
+                   auto parameters = std::make_shared<Parameters<Net>>(initialized<Net>(1));
+                   auto classifier = std::make_shared<Classifier<Net, B>>(*parameters);
+                   auto x = memory(pixels);
+                   return [=, keep = parameters] { (*classifier)(images(*x)); };
+                 }});
+  all.push_back({"network/training", 3 * flops, 0, [=] {
+                   auto trainer = std::make_shared<Trainer<Net, B>>(initialized<Net>(1));
+                   trainer->set_learning_rate(1e-3);
+                   auto x = memory(pixels);
+                   const std::vector<std::int32_t> labels(static_cast<std::size_t>(n));
+                   return [=] { trainer->step(images(*x), labels); };
+                 }});
+}
+
+/// Shuffling, crops, flips and normalisation on the calling thread.
+void add_loader(std::vector<Work>& all) {
+  struct Data {
+    Dataset pictures;
+    std::optional<Loader> loader;
+  };
+  constexpr int batch = 128;
+  all.push_back({"loader/cifar/128", 0, batch * 3072 * 5.0, [=] {
+                   auto data = std::make_shared<Data>();
+                   data->pictures = {"random", 32, 32, 3, 10, {}, {}, std::vector<std::int32_t>(10'000)};
+                   for (std::size_t i = 0; i < 10'000 * 3072; ++i) {
+                     data->pictures.images.push_back(static_cast<std::uint8_t>(i * 2'654'435'761U >> 13));
+                   }
+                   data->loader.emplace(data->pictures, cifar10_recipe(), LoaderOptions{.batch = batch, .workers = 0});
+                   return [data] { benchmark::DoNotOptimize(data->loader->next().images.data()); };
                  }});
 }
 
 std::vector<Work> operators(int n) {
   std::vector<Extent> extents(Net::layers.size() + 1);
-  compute_extents(Net::layers, {224, 224, 3}, extents);
+  compute_extents(Net::layers, {image, image, Net::inputs}, extents);
   std::vector<Work> all;
   for (const Layer& layer : Net::layers) {
     const Extent in = extents[static_cast<std::size_t>(layer.input)];
@@ -175,6 +221,8 @@ std::vector<Work> operators(int n) {
     }
   }
   add_sgd(all);
+  add_network(all, n);
+  add_loader(all);
   std::set<std::string> names;
   std::erase_if(all, [&](const Work& work) { return !names.insert(work.name).second; });
   return all;
