@@ -80,6 +80,7 @@ class MappedFile {
     if (size_ == 0) return;  // an empty mapping is an error of mmap, an empty file is none
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (address == MAP_FAILED) detail::fail_errno(path, "map");
+    ::madvise(address, size_, MADV_WILLNEED);  // files are read as wholes: the disk may begin
     data_ = static_cast<const std::byte*>(address);
     mapped_ = true;
   }
