@@ -33,7 +33,7 @@ enum class Direction { forward, backward_data, backward_weights };
 constexpr const char* direction_names[] = {"forward", "backward_data", "backward_weights"};
 
 struct Layer {
-  int size, stride, d, C;
+  int size, stride, d, groups;
   int count;  // in ResNeXt-50 32x4d
 };
 
@@ -142,7 +142,7 @@ std::map<int, std::array<double, 3>> totals[3];
 template <int d>
 void compare(benchmark::State& state, const Layer& layer, Direction direction, int n) {
   using Own = GroupedConvolution<d>;
-  const GroupedShape s{n, layer.size, layer.size, layer.C * d, layer.stride};
+  const GroupedShape s{n, layer.size, layer.size, layer.groups * d, layer.stride};
   const auto floats = [&](int h, int w) { return sizeof(float) * static_cast<unsigned>(n * h * w * s.channels); };
   const Buffer x = allocate(floats(s.h, s.w)), y = allocate(floats(s.out_h(), s.out_w()));
   const Buffer weights = allocate(sizeof(float) * static_cast<unsigned>(s.channels * d * 9));

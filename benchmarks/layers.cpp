@@ -1,5 +1,5 @@
-// A network on the CPU backend: every distinct operator alone, the whole of it in inference and in a training step, and a
-// batch of CIFAR pictures as the loader prepares it.
+// A network on the CPU backend: every distinct operator alone, the whole of it in inference and in a training step, and
+// a batch of CIFAR pictures as the loader prepares it.
 //
 //   layers [--n=8] [Google Benchmark's options, for instance --benchmark_filter=backward]
 //
@@ -156,7 +156,8 @@ void add_sgd(std::vector<Work>& all) {
                    auto w = memory(count), g = memory(count), v = memory(count), hyper = memory(3);
                    auto metrics = std::make_shared<std::array<double, static_cast<std::size_t>(Metric::count)>>();
                    return [=] {
-                     B::sgd(*stream, SgdOptions{}, hyper->data(), metrics->data(), count, w->data(), g->data(), v->data());
+                     B::sgd(*stream, SgdOptions{}, hyper->data(), metrics->data(), count, w->data(), g->data(),
+                            v->data());
                    };
                  }});
 }

@@ -4,8 +4,9 @@
 //     classify run --test --sheet predictions.png    # the whole test split; a sheet of its first pictures
 //     classify resnext50.safetensors --network resnext50_32x4d --classes imagenet.txt dog.jpg
 //
-// A picture is made to fit as the network saw its data: for ImageNet the shorter side becomes 256 pixels and the middle 224
-// are taken; for the small data sets the shorter side becomes 28 or 32. Exit status: 0 done, 1 an error, 2 wrong options.
+// A picture is made to fit as the network saw its data: for ImageNet the shorter side becomes 256 pixels and the middle
+// 224 are taken; for the small data sets the shorter side becomes 28 or 32. Exit status: 0 done, 1 an error, 2 wrong
+// options.
 
 #include <CLI/CLI.hpp>
 #include <array>
@@ -79,7 +80,8 @@ Dataset read_pictures(const Options& options, const Preparation& preparation) {
   for (const fs::path& path : options.pictures) {
     const Image whole = read_image(path);
     const Image colour = Net::inputs == 1 ? to_grey(whole) : whole;
-    const Image crop = center_crop(resized_shorter_side(colour, preparation.shorter_side), preparation.size, preparation.size);
+    const Image crop =
+        center_crop(resized_shorter_side(colour, preparation.shorter_side), preparation.size, preparation.size);
     data.images.insert(data.images.end(), crop.pixels.begin(), crop.pixels.end());
     data.labels.push_back(0);  // nobody knows
   }
@@ -109,42 +111,48 @@ void run(const Options& options, const Preparation& preparation) {
     std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
   }
   std::vector<SheetCell> cells;
-  const Accuracy accuracy = evaluate<Net, B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
-    for (std::size_t i = 0; i < batch.labels.size(); ++i) {
-      const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
-      const std::uint32_t index = batch.indices[i];
-      const std::string first = class_name(options, best[0].label) + " " + percent(best[0].probability);
-      if (options.json && !options.test) {
-        nlohmann::json line{{"picture", options.pictures[index].string()}};
-        for (const auto& [label, probability] : best) {
-          line["best"].push_back({{"class", label}, {"name", class_name(options, label)}, {"probability", probability}});
+  const Accuracy accuracy =
+      evaluate<Net, B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
+        for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+          const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
+          const std::uint32_t index = batch.indices[i];
+          const std::string first = class_name(options, best[0].label) + " " + percent(best[0].probability);
+          if (options.json && !options.test) {
+            nlohmann::json line{{"picture", options.pictures[index].string()}};
+            for (const auto& [label, probability] : best) {
+              line["best"].push_back(
+                  {{"class", label}, {"name", class_name(options, label)}, {"probability", probability}});
+            }
+            std::printf("%s\n", line.dump().c_str());
+          } else if (!options.test) {
+            std::printf("%s\n", options.pictures[index].c_str());
+            for (const auto& [label, probability] : best) {
+              std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(options, label).c_str());
+            }
+          }
+          if (cells.size() == static_cast<std::size_t>(options.cells)) continue;
+          const auto pixels = data.image(index);
+          SheetCell cell{{data.height, data.width, data.channels, {pixels.begin(), pixels.end()}}, first, {}, {}};
+          if (options.test) {
+            cell.right = best[0].label == batch.labels[i];
+            if (!*cell.right) cell.subtitle = "is " + class_name(options, batch.labels[i]);
+          } else {
+            cell.subtitle = options.pictures[index].filename().string();
+          }
+          cells.push_back(std::move(cell));
         }
-        std::printf("%s\n", line.dump().c_str());
-      } else if (!options.test) {
-        std::printf("%s\n", options.pictures[index].c_str());
-        for (const auto& [label, probability] : best) {
-          std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(options, label).c_str());
-        }
-      }
-      if (cells.size() == static_cast<std::size_t>(options.cells)) continue;
-      const auto pixels = data.image(index);
-      SheetCell cell{{data.height, data.width, data.channels, {pixels.begin(), pixels.end()}}, first, {}, {}};
-      if (options.test) {
-        cell.right = best[0].label == batch.labels[i];
-        if (!*cell.right) cell.subtitle = "is " + class_name(options, batch.labels[i]);
-      } else {
-        cell.subtitle = options.pictures[index].filename().string();
-      }
-      cells.push_back(std::move(cell));
-    }
-  });
+      });
   if (options.test && options.json) {
-    const nlohmann::json line{{"data", data.name}, {"images", accuracy.images}, {"top1", accuracy.top1()},
-                              {"top5", accuracy.top5()}, {"loss", accuracy.mean_loss()}};
+    const nlohmann::json line{{"data", data.name},
+                              {"images", accuracy.images},
+                              {"top1", accuracy.top1()},
+                              {"top5", accuracy.top5()},
+                              {"loss", accuracy.mean_loss()}};
     std::printf("%s\n", line.dump().c_str());
   } else if (options.test) {
     std::printf("%s: %lld images, top-1 %.2f %%, top-5 %.2f %%, loss %.4f\n", data.name.c_str(),
-                static_cast<long long>(accuracy.images), 100 * accuracy.top1(), 100 * accuracy.top5(), accuracy.mean_loss());
+                static_cast<long long>(accuracy.images), 100 * accuracy.top1(), 100 * accuracy.top5(),
+                accuracy.mean_loss());
   }
   if (options.sheet.empty()) return;
   if (!draw_contact_sheet(options.sheet, cells)) {
@@ -162,7 +170,9 @@ std::vector<std::string> split(std::istream&& text, char separator) {
 /// What the user did not say, a checkpoint of train knows.
 void complete(Options& options) {
   if (fs::is_directory(options.weights)) {
-    const auto damaged = [](const std::string& what) { std::fprintf(stderr, "classify: passed over %s\n", what.c_str()); };
+    const auto damaged = [](const std::string& what) {
+      std::fprintf(stderr, "classify: passed over %s\n", what.c_str());
+    };
     const auto latest = latest_checkpoint(options.weights, damaged);
     if (!latest) fail<FileError>(options.weights.string(), ": there is no checkpoint in this folder");
     options.weights = *latest;
@@ -192,7 +202,8 @@ void classify(Options options) {
     if (options.test) fail<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
     return run<ResNeXt50<32, 4>>(options, imagenet());
   }
-  if (options.data.empty()) fail<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
+  if (options.data.empty())
+    fail<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
   const auto& source = examples::source(options.data);
   const int size = source.inputs == 1 ? 28 : 32;
   bool found = false;

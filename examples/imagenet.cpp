@@ -3,8 +3,8 @@
 //     imagenet --weights resnext50_32x4d.safetensors batch.npy --logits logits.npy
 //     imagenet --network resnext101_64x4d --random 1 batch.npy --repeat 20 --profile
 //
-// The batch is float32 [N, 3, H, W], normalised as the weights expect it, as PyTorch's tensors are; weights have torchvision's
-// names, which are timm's too. Exit status: 0 done, 1 an error, 2 wrong options.
+// The batch is float32 [N, 3, H, W], normalised as the weights expect it, as PyTorch's tensors are; weights have
+// torchvision's names, which are timm's too. Exit status: 0 done, 1 an error, 2 wrong options.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -47,8 +47,9 @@ Batch read_batch(const std::filesystem::path& path) {
   const Array<float> array = read_npy<float>(path);
   const auto& shape = array.shape;
   constexpr std::int64_t limit = 1 << 20;
-  const bool fits = shape.size() == 4 && shape[1] == 3 &&
-                    std::all_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent >= 1 && extent <= limit; });
+  const bool fits =
+      shape.size() == 4 && shape[1] == 3 &&
+      std::all_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent >= 1 && extent <= limit; });
   if (!fits) {
     fail<FileError>(path.string(), ": expected a batch [N, 3, H, W] of at least one image, found ",
                     detail::shape_text(shape));
@@ -93,9 +94,14 @@ void run(const Options& options) {
   };
   if (!options.logits.empty()) write_npy(options.logits, {batch.n, Net::classes}, logits);
   if (options.json) {
-    nlohmann::json result{{"network", options.network}, {"backend", B::name()}, {"libraries", B::libraries()},
-                          {"isa", name(isa())}, {"threads", threads()}, {"batch", {batch.n, batch.h, batch.w}},
-                          {"milliseconds_an_image", best / batch.n}, {"first_milliseconds", first}};
+    nlohmann::json result{{"network", options.network},
+                          {"backend", B::name()},
+                          {"libraries", B::libraries()},
+                          {"isa", name(isa())},
+                          {"threads", threads()},
+                          {"batch", {batch.n, batch.h, batch.w}},
+                          {"milliseconds_an_image", best / batch.n},
+                          {"first_milliseconds", first}};
     for (int n = 0; n < batch.n; ++n) {
       for (const auto& [label, probability] : best_of(n)) {
         result["images"][static_cast<std::size_t>(n)].push_back({{"class", label}, {"probability", probability}});

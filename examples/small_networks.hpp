@@ -1,5 +1,5 @@
-/// The networks for small pictures that train and classify are compiled with. A network is a type, so a list of names is
-/// a list of types: one line here adds one to both programs.
+/// The networks for small pictures that train and classify are compiled with. A network is a type, so a list of names
+/// is a list of types: one line here adds one to both programs.
 #pragma once
 
 #include <string>
@@ -17,13 +17,12 @@ using namespace resnext;
 
 /// 29 layers as in the paper (Sec. 5.3), for pictures of any number of channels.
 template <int C, int d, int Inputs, int K>
-using Net29 = Network<
-    Template<CifarStem<64, Inputs>, Bottleneck<C, d>, Stage<3>, Stage<3>, Stage<3>, Classes<K>>>;
+using Net29 = Network<Template<CifarStem<64, Inputs>, Bottleneck<C, d>, Stage<3>, Stage<3>, Stage<3>, Classes<K>>>;
 
 /// The same template, narrow and shallow enough to be trained in minutes on two cores.
 template <int Inputs, int K>
-using Small = Network<
-    Template<CifarStem<16, Inputs>, Bottleneck<4, 4>, Planes<16>, Stage<1>, Stage<1>, Stage<1>, Classes<K>>>;
+using Small =
+    Network<Template<CifarStem<16, Inputs>, Bottleneck<4, 4>, Planes<16>, Stage<1>, Stage<1>, Stage<1>, Classes<K>>>;
 
 /// Calls `visit.operator()<Net>(name)` for every network with that many inputs and classes.
 template <int Inputs, int K, class Visit>

@@ -85,12 +85,8 @@ std::string with_commas(std::int64_t number) {
   return text;
 }
 
-double billions(std::int64_t number) {
-  return static_cast<double>(number) * 1e-9;
-}
-double mebibytes_of_floats(std::int64_t number) {
-  return static_cast<double>(number) * sizeof(float) / (1 << 20);
-}
+double billions(std::int64_t number) { return static_cast<double>(number) * 1e-9; }
+double mebibytes_of_floats(std::int64_t number) { return static_cast<double>(number) * sizeof(float) / (1 << 20); }
 
 std::vector<Extent> extents_of(const Model& model, int size) {
   std::vector<Extent> extents(model.layers.size() + 1);

@@ -4,8 +4,8 @@
 //     train --data cifar10 --folder cifar-10-batches-bin --network resnext29_8x64d --checkpoints run
 //     train ... --checkpoints run --resume                     # goes on where that run was stopped
 //
-// Without options it is the recipe of the paper's Sec. 5.3 as its code has it: 300 epochs of batches of 128, a rate of 0.1
-// divided by 10 after 150 and 225 epochs, Nesterov's momentum 0.9, a decay of 0.0005 on everything.
+// Without options it is the recipe of the paper's Sec. 5.3 as its code has it: 300 epochs of batches of 128, a rate of
+// 0.1 divided by 10 after 150 and 225 epochs, Nesterov's momentum 0.9, a decay of 0.0005 on everything.
 //
 // CTRL-C ends the run after the current step and leaves a checkpoint; the resumed run has the same bits as one that was
 // never stopped. Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C.
@@ -68,8 +68,9 @@ Schedule schedule_of(const Options& options, int steps_per_epoch) {
   const auto steps = [&](double epochs) { return std::int64_t{std::llround(epochs * steps_per_epoch)}; };
   std::vector<std::int64_t> milestones;
   for (const double epoch : options.milestones) milestones.push_back(steps(epoch));
-  const Schedule schedule = options.schedule == "cosine" ? Schedule::cosine(options.rate, steps(options.epochs))
-                                                         : Schedule::step_decay(options.rate, milestones, options.factor);
+  const Schedule schedule = options.schedule == "cosine"
+                                ? Schedule::cosine(options.rate, steps(options.epochs))
+                                : Schedule::step_decay(options.rate, milestones, options.factor);
   return schedule.warmed_up(steps(options.warmup));
 }
 
@@ -118,7 +119,8 @@ void print_profile(Trainer<Net, B>& trainer, Loader& loader) {
   // The last batch may be smaller: a profile is of one extent.
   for (int i = 0; i < std::clamp(loader.batches() - 1, 1, 10); ++i) {
     const Batch& batch = loader.next();
-    trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels, nullptr, &profile);
+    trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels, nullptr,
+                 &profile);
   }
   std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
 }
@@ -132,8 +134,9 @@ int run(const Options& options) {
   augmentation.pad = options.pad;
   augmentation.flip = options.flip;
   // Ghost batches need whole batches.
-  Loader train(train_data, augmentation,
-               {.batch = options.batch, .seed = options.seed, .drop_last = options.ghost > 0, .workers = options.workers});
+  Loader train(
+      train_data, augmentation,
+      {.batch = options.batch, .seed = options.seed, .drop_last = options.ghost > 0, .workers = options.workers});
   Loader test(test_data, evaluation(augmentation), {.batch = 200, .shuffle = false, .workers = options.workers});
 
   const auto initializer = options.initializer == "paper" ? Initializer::paper : Initializer::torchvision;
@@ -183,8 +186,8 @@ int run(const Options& options) {
   notes["isa"] = name(isa());
   notes["threads"] = std::to_string(threads());
   if (!options.quiet) {
-    std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s, %s, %d threads\n", options.network.c_str(),
-                train_data.name.c_str(), static_cast<long long>(Net::parameters),
+    std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s, %s, %d threads\n",
+                options.network.c_str(), train_data.name.c_str(), static_cast<long long>(Net::parameters),
                 static_cast<double>(Net::macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str(),
                 notes["isa"].c_str(), threads());
   }
@@ -214,9 +217,10 @@ int run(const Options& options) {
       std::fflush(stdout);
     }
     if (options.quiet) return;
-    std::printf("epoch %d/%d  loss %.4f  accuracy %.2f %%  test loss %.4f  test accuracy %.2f %%  %.1f s  %.0f images/s\n",
-                result.epoch + 1, options.epochs, result.train.mean_loss(), 100 * result.train.accuracy(),
-                result.test->mean_loss(), 100 * result.test->top1(), result.seconds, result.images_per_second);
+    std::printf(
+        "epoch %d/%d  loss %.4f  accuracy %.2f %%  test loss %.4f  test accuracy %.2f %%  %.1f s  %.0f images/s\n",
+        result.epoch + 1, options.epochs, result.train.mean_loss(), 100 * result.train.accuracy(),
+        result.test->mean_loss(), 100 * result.test->top1(), result.seconds, result.images_per_second);
     std::fflush(stdout);
   };
   stop_at_interrupt();
@@ -268,13 +272,15 @@ int main(int argc, char** argv) {
   app.add_option("--schedule", options.schedule, "How the rate falls")->check(CLI::IsMember({"step", "cosine"}));
   app.add_option("--milestones", options.milestones, "Epochs after which a step schedule falls");
   app.add_option("--factor", options.factor, "By which it falls");
-  app.add_option("--warmup", options.warmup, "Epochs in which the rate rises to its full height")->check(CLI::Range(0., 1e5));
+  app.add_option("--warmup", options.warmup, "Epochs in which the rate rises to its full height")
+      ->check(CLI::Range(0., 1e5));
   app.add_option("--momentum", options.momentum, "Momentum")->check(CLI::Range(0.0, 1.0));
   app.add_flag("--nesterov,!--no-nesterov", options.nesterov, "Nesterov's momentum");
   app.add_option("--decay", options.decay, "Weight decay")->check(CLI::Range(0.0, 1.0));
   app.add_option("--decayed", options.decayed, "What it applies to")->check(CLI::IsMember({"all", "weights"}));
   app.add_option("--smoothing", options.smoothing, "Label smoothing")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--ghost", options.ghost, "Images that share batch statistics, 0 for all")->check(CLI::Range(0, 1 << 20));
+  app.add_option("--ghost", options.ghost, "Images that share batch statistics, 0 for all")
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("--pad", options.pad, "Pixels by which crops may be moved")->check(CLI::Range(0, 64));
   app.add_flag("--flip,!--no-flip", options.flip, "Mirror every other image");
   app.add_option("--initializer", options.initializer, "Start")->check(CLI::IsMember({"paper", "torchvision"}));
@@ -283,7 +289,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads that compute, 0 for all")->check(CLI::Range(0, 1024));
   app.add_option("--checkpoints", options.checkpoints, "Folder for checkpoints and log.csv");
   app.add_option("--keep", options.keep, "Checkpoints to keep")->check(CLI::Range(1, 1 << 20));
-  app.add_option("--checkpoint-every", options.checkpoint_every, "Steps, beside one an epoch")->check(CLI::Range(0, 1 << 30));
+  app.add_option("--checkpoint-every", options.checkpoint_every, "Steps, beside one an epoch")
+      ->check(CLI::Range(0, 1 << 30));
   app.add_flag("--resume", options.resume, "Go on from the newest intact checkpoint")->needs("--checkpoints");
   app.add_option("--log", options.log, "File with a row an epoch: JSON lines if it ends in .jsonl, else CSV");
   app.add_option("--curve", options.curve, "Picture of the learning curve, .png or .svg (needs gnuplot)");

@@ -41,7 +41,8 @@ class DeviceError : public Error {
 
 namespace detail {
 
-/// Numbers as a stream would write them, but a stream's headers are a third of the time it takes to include resnext.hpp.
+/// Numbers as a stream would write them, but a stream's headers are a third of the time it takes to include
+/// resnext.hpp.
 template <class T>
 void append(std::string& text, const T& part) {
   if constexpr (std::is_floating_point_v<T>) {

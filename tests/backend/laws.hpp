@@ -278,7 +278,8 @@ void nan_is_not_hidden() {
   std::array<double, 3> metrics = {1, 1, 2};
   Tensor<B> logits(8, 1), dlogits(8), weights(8, 2), velocities(8, 3);
   const auto step = [&] {
-    typename B::CrossEntropy({2, 4, 0}).run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(), metrics.data());
+    typename B::CrossEntropy({2, 4, 0}).run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(),
+                                            metrics.data());
     B::sgd(stream, SgdOptions{}, hyper.data(), metrics.data(), 8, weights.data(), logits.data(), velocities.data());
   };
   step();

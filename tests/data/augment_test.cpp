@@ -114,7 +114,7 @@ TEST_CASE("the statistics are those of the definition, and normalise to mean 0 a
 }
 
 TEST_CASE("impossible options are refused") {
-  const auto make = [](Augmentation a) { Augmenter(a, height, width, channels, 0); };
+  const auto make = [](const Augmentation& a) { Augmenter(a, height, width, channels, 0); };
   CHECK_NOTHROW(make({4, true, {1, 1}, {1, 1}}));
   CHECK_THROWS_AS(make({5, true, {1, 1}, {1, 1}}), OptionError);
   CHECK_THROWS_AS(make({-1, true, {1, 1}, {1, 1}}), OptionError);

@@ -77,7 +77,8 @@ TEST_CASE("a file that is not as long as it says, or of another type, is refused
   CHECK(contains(refusal(folder, gzip(idx({2}, std::string(1'000'000, '\0')))), "found more bytes"));
   // What is there is read, however much it is; what is missing is counted.
   const std::string zeros(1'000'000, '\0');
-  CHECK(read_idx(write_text(folder / "x", gzip(idx({1000, 1000}, zeros)))).values == std::vector<std::uint8_t>(1'000'000));
+  CHECK(read_idx(write_text(folder / "x", gzip(idx({1000, 1000}, zeros)))).values ==
+        std::vector<std::uint8_t>(1'000'000));
   CHECK(contains(refusal(folder, gzip(idx({1001, 1000}, zeros))),
                  "expected 1001000 bytes of values, found 1000000 (truncated)"));
   CHECK(contains(message_of<FileError>([&] { read_idx(folder / "none"); }), "none: could not open: No such file"));

@@ -37,13 +37,14 @@ TEST_CASE("resizing gives Pillow's bytes") {
     std::uint64_t hash;
   };
   const Golden goldens[] = {
-      {9, 13, 3, 4, 5, 0xCE718AA3DCEFA5E7},       {61, 97, 3, 48, 32, 0x48F91F28AFEC4973},
-      {61, 97, 3, 130, 224, 0x845052AAE021E6B1},  {28, 28, 1, 32, 32, 0xB0F5539817613234},
-      {300, 200, 3, 7, 200, 0x444BE2AECEECE186},  {5, 7, 1, 5, 3, 0xFF3958F8B99E9FF4},
+      {9, 13, 3, 4, 5, 0xCE718AA3DCEFA5E7},      {61, 97, 3, 48, 32, 0x48F91F28AFEC4973},
+      {61, 97, 3, 130, 224, 0x845052AAE021E6B1}, {28, 28, 1, 32, 32, 0xB0F5539817613234},
+      {300, 200, 3, 7, 200, 0x444BE2AECEECE186}, {5, 7, 1, 5, 3, 0xFF3958F8B99E9FF4},
       {64, 64, 3, 63, 64, 0xB2B10303C5378943},
   };
   for (const Golden& golden : goldens) {
-    const Image image = resized(pattern(golden.height, golden.width, golden.channels), golden.to_height, golden.to_width);
+    const Image image =
+        resized(pattern(golden.height, golden.width, golden.channels), golden.to_height, golden.to_width);
     CAPTURE(golden.height);
     CHECK(image.height == golden.to_height);
     CHECK(image.width == golden.to_width);
@@ -61,9 +62,7 @@ TEST_CASE("the shorter side and the centre are torchvision's") {
   CHECK(hash(center_crop(high, 33, 35)) == 0xD966A3BA03204B53);
 }
 
-TEST_CASE("grey is Pillow's luma") {
-  CHECK(hash(to_grey(pattern(31, 17, 3))) == 0xE964C9D01E02D33B);
-}
+TEST_CASE("grey is Pillow's luma") { CHECK(hash(to_grey(pattern(31, 17, 3))) == 0xE964C9D01E02D33B); }
 
 TEST_CASE("resizing to the same size and cropping everything change nothing") {
   const Image image = pattern(11, 7, 3);
@@ -75,7 +74,8 @@ TEST_CASE("a constant picture stays constant") {
   const Image image{50, 40, 1, std::vector<std::uint8_t>(2000, 201)};
   for (const int size : {1, 3, 39, 41, 333}) {
     const Image other = resized(image, size, size);
-    CHECK(other.pixels == std::vector<std::uint8_t>(static_cast<std::size_t>(size) * static_cast<std::size_t>(size), 201));
+    CHECK(other.pixels ==
+          std::vector<std::uint8_t>(static_cast<std::size_t>(size) * static_cast<std::size_t>(size), 201));
   }
 }
 

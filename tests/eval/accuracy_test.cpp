@@ -14,9 +14,7 @@ using namespace resnext;
 
 namespace {
 
-int rank(const std::vector<float>& logits, int label) {
-  return rank_of(std::span(logits), label);
-}
+int rank(const std::vector<float>& logits, int label) { return rank_of(std::span(logits), label); }
 
 }  // namespace
 

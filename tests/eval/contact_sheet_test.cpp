@@ -21,7 +21,8 @@ std::vector<std::uint8_t> pixel(const Image& image, int x, int y) {
 std::vector<SheetCell> cells() {
   const Image grey{28, 28, 1, std::vector<std::uint8_t>(784, 200)};
   const Image large{300, 600, 3, std::vector<std::uint8_t>(540000, 100)};
-  return {{grey, "Bag 98 %", "", true}, {grey, "Shirt 40 %", "is T-shirt/top", false}, {large, "it's 'quoted'", "", {}}};
+  return {
+      {grey, "Bag 98 %", "", true}, {grey, "Shirt 40 %", "is T-shirt/top", false}, {large, "it's 'quoted'", "", {}}};
 }
 
 }  // namespace
@@ -37,8 +38,8 @@ TEST_CASE("a sheet has every picture in a frame that says whether it is right, w
     CHECK(pixel(sheet, 16, 56) == std::vector<std::uint8_t>{40, 150, 80});        // the frame of the first
     CHECK(pixel(sheet, 132 + 16, 56) == std::vector<std::uint8_t>{210, 40, 40});  // of the second
     CHECK(pixel(sheet, 66, 144 + 56) == std::vector<std::uint8_t>{100, 100, 100});
-    CHECK(pixel(sheet, 66, 144 + 20) == std::vector<std::uint8_t>{0, 0, 0});      // beside a picture that is wide
-    CHECK(pixel(sheet, 200, 200) == std::vector<std::uint8_t>{255, 255, 255});    // no fourth cell
+    CHECK(pixel(sheet, 66, 144 + 20) == std::vector<std::uint8_t>{0, 0, 0});    // beside a picture that is wide
+    CHECK(pixel(sheet, 200, 200) == std::vector<std::uint8_t>{255, 255, 255});  // no fourth cell
     CHECK(folder.files() == 1);
   };
   const std::string programs = std::getenv("PATH");

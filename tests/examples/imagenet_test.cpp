@@ -42,8 +42,8 @@ void check_program(const support::Golden& golden, const std::string& network) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = 2.0f * random.uniform(i) - 1.0f;
   write_npy(batch, shape, values);
 
-  const Result result = run("imagenet --network " + network + " --weights " + weights + " --repeat 1 --logits " + logits +
-                            " " + batch);
+  const Result result =
+      run("imagenet --network " + network + " --weights " + weights + " --repeat 1 --logits " + logits + " " + batch);
   CAPTURE(result.output);
   REQUIRE(result.status == 0);
   const auto found = read_npy<float>(logits);

@@ -126,10 +126,12 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   REQUIRE(lines.size() == 3);
   CHECK(lines[1].at("epoch") == 2);
   CHECK(lines[2].at("finished") == true);
-  CHECK(lines[2].at("test_accuracy").get<double>() == doctest::Approx(lines[1].at("test_accuracy").get<double>()).epsilon(1e-5));
+  CHECK(lines[2].at("test_accuracy").get<double>() ==
+        doctest::Approx(lines[1].at("test_accuracy").get<double>()).epsilon(1e-5));
   CHECK(fs::exists(lines[2].at("checkpoint").get<std::string>()));
   CHECK(contains(read_text(in("log.jsonl")), json.output.substr(0, json.output.find('\n'))));
-  const Result drawn = run("curves " + in("whole") + "/log.csv " + in("parts") + "/log.csv --picture " + in("curves.svg"));
+  const Result drawn =
+      run("curves " + in("whole") + "/log.csv " + in("parts") + "/log.csv --picture " + in("curves.svg"));
   CHECK((drawn.status == 0 || contains(drawn.output, "gnuplot did not start")));
 
   const Result other = run("train --epochs 3 --resume --rate 0.5 --checkpoints " + in("parts") + recipe);
@@ -163,7 +165,8 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
                      contains(classified.output, "Dress") || !contains(classified.output, "class ");
   CHECK(named);
 
-  for (const std::string& command : {"train --profile" + recipe, "classify --profile " + in("whole") + " " + in("grey.png")}) {
+  for (const std::string& command :
+       {"train --profile" + recipe, "classify --profile " + in("whole") + " " + in("grey.png")}) {
     const Result profiled = run(command);
     CAPTURE(profiled.output);
     CHECK(profiled.status == 0);
@@ -186,8 +189,19 @@ TEST_CASE("train: CTRL-C leaves a checkpoint, kill -9 does no harm") {
   const TemporaryFolder folder;
   write_fashion(folder.path(), 200, 10);
   const auto command = [&](const char* name) {
-    return std::vector<std::string>{"train",  "--folder",      folder.path(),        "--batch",        "8", "--epochs", "3",
-                                    "--quiet", "--checkpoints", (folder / name).string(), "--checkpoint-every", "1", "--resume"};
+    return std::vector<std::string>{"train",
+                                    "--folder",
+                                    folder.path(),
+                                    "--batch",
+                                    "8",
+                                    "--epochs",
+                                    "3",
+                                    "--quiet",
+                                    "--checkpoints",
+                                    (folder / name).string(),
+                                    "--checkpoint-every",
+                                    "1",
+                                    "--resume"};
   };
   REQUIRE(wait(start(command("whole"))) == 0);
   const std::string last = "checkpoint-0000000075.safetensors";

@@ -15,9 +15,7 @@ using testing::read_text;
 
 namespace {
 
-std::string readme() {
-  return read_text(RESNEXT_TESTS_DIR "/../README.md");
-}
+std::string readme() { return read_text(RESNEXT_TESTS_DIR "/../README.md"); }
 
 /// The text between ```kind and ``` at the n-th such fence.
 std::string block(const std::string& text, const std::string& kind, int n = 0) {

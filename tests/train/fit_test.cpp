@@ -43,7 +43,8 @@ TEST_CASE("a run learns, evaluates every epoch and reports") {
   CHECK(reports.back().batch == 7);
   CHECK(reports.back().seconds_left == doctest::Approx(0));
   CHECK(reports.back().metrics.images == 50);
-  CHECK(checkpoints_in(folder.path()) == std::vector{checkpoint_path(folder.path(), 56), checkpoint_path(folder.path(), 49)});
+  CHECK(checkpoints_in(folder.path()) ==
+        std::vector{checkpoint_path(folder.path(), 56), checkpoint_path(folder.path(), 49)});
   CHECK(run.state.epoch == 8);
   CHECK(run.fit(options));  // nothing is left to do
   CHECK(epochs.size() == 8);
@@ -109,7 +110,8 @@ TEST_CASE("a loss that is not finite stops the run with the step, the layer, and
     CHECK(message.starts_with("the loss became "));
     CHECK(message.find(" at step 10 (epoch 2, learning rate ") != std::string::npos);
     CHECK(message.find("first seen in the output of conv1; ") != std::string::npos);
-    CHECK(message.find("the last good checkpoint is " + checkpoint_path(folder.path(), 7).string()) != std::string::npos);
+    CHECK(message.find("the last good checkpoint is " + checkpoint_path(folder.path(), 7).string()) !=
+          std::string::npos);
     CHECK(latest_checkpoint(folder.path()) == checkpoint_path(folder.path(), 7));
     for (const float weight : run.trainer.parameters()["fc.weight"]) CHECK(std::isfinite(weight));
   }

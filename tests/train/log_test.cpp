@@ -70,8 +70,9 @@ TEST_CASE("a log says what was run and has a row an epoch") {
   }
   SUBCASE("a file with other columns is left alone") {
     write_text(path, "# a\nepoch,something\n");
-    CHECK(message_of<FileError>([&] { RunLog(path, {.epoch = 1, .step = 13}, {}); }).find("expected the columns epoch,step") !=
-          std::string::npos);
+    CHECK(message_of<FileError>([&] {
+            RunLog(path, {.epoch = 1, .step = 13}, {});
+          }).find("expected the columns epoch,step") != std::string::npos);
     CHECK(read_text(path) == "# a\nepoch,something\n");
   }
 }
@@ -87,9 +88,10 @@ TEST_CASE("a log whose name ends in .jsonl has JSON lines") {
     return all;
   };
   const auto row = [](int number) {
-    return Json{{"epoch", number},      {"step", number * 10},   {"learning_rate", 0.05}, {"train_loss", 0.5},
-                {"train_accuracy", 0.75}, {"test_loss", 0.5},      {"test_accuracy", 0.7},  {"test_accuracy_of_5", 0.9},
-                {"seconds", 2.0},       {"images_per_second", 20.0}};
+    return Json{{"epoch", number},          {"step", number * 10},       {"learning_rate", 0.05},
+                {"train_loss", 0.5},        {"train_accuracy", 0.75},    {"test_loss", 0.5},
+                {"test_accuracy", 0.7},     {"test_accuracy_of_5", 0.9}, {"seconds", 2.0},
+                {"images_per_second", 20.0}};
   };
   const Json run{{"run", {{"seed", "7"}, {"name", "a \"quoted\" one"}}}};
   RunLog log(path, {}, {{"seed", "7"}, {"name", "a \"quoted\" one"}});
@@ -103,8 +105,9 @@ TEST_CASE("a log whose name ends in .jsonl has JSON lines") {
   const std::string before = read_text(path);
   for (const std::string line : {"epoch,step", "{\"loss\":1}"}) {
     write_text(path, before + line + "\n");
-    CHECK(message_of<FileError>([&] { RunLog(path, {.epoch = 1, .step = 13}, {}); }).find("expected the JSON lines of a run") !=
-          std::string::npos);
+    CHECK(message_of<FileError>([&] {
+            RunLog(path, {.epoch = 1, .step = 13}, {});
+          }).find("expected the JSON lines of a run") != std::string::npos);
     CHECK(read_text(path) == before + line + "\n");
   }
 }
@@ -147,7 +150,8 @@ TEST_CASE("a learning curve is drawn, or it is said what is missing") {
   CHECK(message_of<FileError>([&] { draw_learning_curve(logs, folder / "none.png"); }) ==
         (folder / "none.csv").string() + ": could not open: No such file or directory");
   logs.pop_back();
-  CHECK(message_of<FileError>([&] { draw_learning_curve(logs, folder / "none" / "curve.png"); }).find("gnuplot failed") !=
-        std::string::npos);
+  CHECK(message_of<FileError>([&] {
+          draw_learning_curve(logs, folder / "none" / "curve.png");
+        }).find("gnuplot failed") != std::string::npos);
   CHECK(folder.files() == 4);
 }

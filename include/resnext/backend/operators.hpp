@@ -121,9 +121,9 @@ enum class Hyper : int {
   count
 };
 
-/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. The first batch whose
-/// loss is infinite or not a number ends the count of the images, and `sgd` changes nothing any more: so the trainer can
-/// still be asked where it went wrong when somebody reads the sums some steps later.
+/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. The first batch
+/// whose loss is infinite or not a number ends the count of the images, and `sgd` changes nothing any more: so the
+/// trainer can still be asked where it went wrong when somebody reads the sums some steps later.
 enum class Metric : int { loss, correct, images, count };
 
 // clang-format off

@@ -64,8 +64,8 @@ inline void append_cifar(Dataset& dataset, const MappedFile& file, std::size_t r
   for (std::size_t r = 0; r < records; ++r) {
     for (std::size_t l = 0; l < label_bytes.size(); ++l)
       if (from[l] >= label_bytes[l].classes)
-        fail<FileError>(file.path(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name,
-                        " label below ", label_bytes[l].classes, ", found ", int{from[l]});
+        fail<FileError>(file.path(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name, " label below ",
+                        label_bytes[l].classes, ", found ", int{from[l]});
     std::uint8_t* to = dataset.images.data() + dataset.labels.size() * image;
     dataset.labels.push_back(from[use]);
     from += label_bytes.size();

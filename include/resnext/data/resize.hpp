@@ -111,8 +111,8 @@ inline Image resized_shorter_side(const Image& image, int size) {
 /// @throws ShapeError when the picture is smaller
 inline Image center_crop(const Image& image, int height, int width) {
   if (height < 1 || width < 1 || image.height < height || image.width < width) {
-    fail<ShapeError>("center crop: expected an image of at least ", height, " x ", width, ", found ", image.height, " x ",
-                     image.width);
+    fail<ShapeError>("center crop: expected an image of at least ", height, " x ", width, ", found ", image.height,
+                     " x ", image.width);
   }
   const auto half = [](int rest) { return static_cast<std::size_t>(std::nearbyint(rest / 2.0)); };
   const std::size_t top = half(image.height - height), left = half(image.width - width);

@@ -76,7 +76,8 @@ std::vector<Prediction> most_probable(std::span<const T> logits, int k) {
   const double total = detail::log_sum_exp(logits);
   std::vector<Prediction> predictions;
   for (const T logit : logits) {
-    predictions.push_back({static_cast<std::int32_t>(predictions.size()), std::exp(static_cast<double>(logit) - total)});
+    predictions.push_back(
+        {static_cast<std::int32_t>(predictions.size()), std::exp(static_cast<double>(logit) - total)});
   }
   std::stable_sort(predictions.begin(), predictions.end(),
                    [](const Prediction& a, const Prediction& b) { return a.probability > b.probability; });

@@ -76,7 +76,8 @@ inline Image sheet_canvas(std::span<const SheetCell> cells, int columns, int row
         const bool inside = y >= down && x >= across && from_y < image.height && from_x < image.width;
         std::array<std::uint8_t, 3> pixel{};
         if (inside) {
-          const auto at = static_cast<std::size_t>(from_y * image.width + from_x) * static_cast<std::size_t>(image.channels);
+          const auto at =
+              static_cast<std::size_t>(from_y * image.width + from_x) * static_cast<std::size_t>(image.channels);
           for (std::size_t c = 0; c < 3; ++c) pixel[c] = image.pixels[at + (image.channels == 3 ? c : 0)];
         }
         put(left + x, top + y, pixel);
@@ -92,9 +93,11 @@ inline Image sheet_canvas(std::span<const SheetCell> cells, int columns, int row
 /// right.
 /// @return false when the text is missing, because gnuplot is not installed or failed
 /// @throws ShapeError when there is no cell, FileError when the picture cannot be written
-inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<const SheetCell> cells, int columns = 8) {
+inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<const SheetCell> cells,
+                               int columns = 8) {
   if (cells.empty() || columns < 1) fail<ShapeError>(picture.string(), ": expected at least one cell and one column");
-  const int rows = static_cast<int>((cells.size() + static_cast<std::size_t>(columns) - 1) / static_cast<std::size_t>(columns));
+  const int rows =
+      static_cast<int>((cells.size() + static_cast<std::size_t>(columns) - 1) / static_cast<std::size_t>(columns));
   const Image canvas = detail::sheet_canvas(cells, columns, rows);
   write_png(picture, canvas);
 
@@ -102,7 +105,8 @@ inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<c
   std::string script =
       "unset key\nunset border\nunset tics\nset margins 0,0,0,0\n"
       "set lmargin at screen 0\nset rmargin at screen 1\nset bmargin at screen 0\nset tmargin at screen 1\n"
-      "set xrange [0:" + std::to_string(canvas.width) + "]\nset yrange [0:" + std::to_string(canvas.height) + "]\n";
+      "set xrange [0:" +
+      std::to_string(canvas.width) + "]\nset yrange [0:" + std::to_string(canvas.height) + "]\n";
   for (std::size_t i = 0; i < cells.size(); ++i) {
     const detail::SheetPlace place = detail::sheet_place(i, columns);
     const auto rgb = detail::sheet_color(cells[i]);
@@ -111,7 +115,8 @@ inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<c
     const auto label = [&](const std::string& text, const char* color, int line) {
       if (text.empty()) return;
       const int x = place.x + detail::sheet_tile / 2;
-      const int y = canvas.height - (place.y + detail::sheet_tile + detail::sheet_frame + 9 + line * detail::sheet_text);
+      const int y =
+          canvas.height - (place.y + detail::sheet_tile + detail::sheet_frame + 9 + line * detail::sheet_text);
       script += "set label " + gnuplot_string(text) + " at " + std::to_string(x) + "," + std::to_string(y) +
                 " center front font 'Sans,8' textcolor rgb '" + color + "'\n";
     };

@@ -11,7 +11,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>  // std::rename
 #include <initializer_list>
 #include <resnext/error.hpp>
@@ -117,9 +116,9 @@ class MappedFile {
   /// again has them from the file again.
   void release(std::span<const std::byte> part) const {
     if (!mapped_ || part.empty()) return;
-    constexpr std::uintptr_t page = 4096;  // where pages are larger the advice is refused, and nothing is lost
-    const std::size_t before = std::bit_cast<std::uintptr_t>(part.data()) % page;
-    ::madvise(const_cast<std::byte*>(part.data()) - before, before + part.size(), MADV_DONTNEED);
+    constexpr std::size_t page = 4096;  // where pages are larger the advice is refused, and nothing is lost
+    const auto begin = static_cast<std::size_t>(part.data() - data_), first = begin / page * page;
+    ::madvise(const_cast<std::byte*>(data_) + first, begin - first + part.size(), MADV_DONTNEED);
   }
 
  private:

@@ -31,8 +31,8 @@ inline std::string gnuplot_string(std::string_view text) {
   return quoted + "'";
 }
 
-/// Runs a gnuplot script that draws one picture, PNG or SVG by the extension of `picture`, which appears only when it is
-/// complete. The script finds terminal and output set.
+/// Runs a gnuplot script that draws one picture, PNG or SVG by the extension of `picture`, which appears only when it
+/// is complete. The script finds terminal and output set.
 /// @param width, height of the picture in pixels
 /// @throws FileError when gnuplot is not installed or fails, with its message
 inline void draw_with_gnuplot(const std::filesystem::path& picture, int width, int height, std::string_view script) {
@@ -51,7 +51,8 @@ inline void draw_with_gnuplot(const std::filesystem::path& picture, int width, i
   const std::unique_ptr<std::FILE, Close> input(std::tmpfile()), messages(std::tmpfile());
   if (!input || !messages || std::fwrite(all.data(), 1, all.size(), input.get()) != all.size() ||
       std::fflush(input.get()) != 0) {
-    fail<FileError>(picture.string(), ": could not write the script for gnuplot: ", std::generic_category().message(errno));
+    fail<FileError>(picture.string(),
+                    ": could not write the script for gnuplot: ", std::generic_category().message(errno));
   }
   std::rewind(input.get());
   posix_spawn_file_actions_t actions;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,9 +16,9 @@
 namespace resnext {
 
 /// The parameters of `Net` where they lie in a safetensors file. A classifier packs its weights straight from the
-/// mapping, so a program starts sooner and holds them once instead of twice. Only for reading; any number of classifiers
-/// may share it. The file must not be shortened meanwhile, see MappedFile. A file whose tensors are not all F32, or not
-/// aligned, is copied.
+/// mapping, so a program starts sooner and holds them once instead of twice. Only for reading; any number of
+/// classifiers may share it. The file must not be shortened meanwhile, see MappedFile. A file whose tensors are not all
+/// F32, or not aligned, is copied.
 template <class Net>
 class MappedParameters : public ParameterSource {
  public:
@@ -32,7 +31,7 @@ class MappedParameters : public ParameterSource {
     for_each_entry(Net::layers, [&](const Entry& entry) {
       if (entry.role == Role::num_batches_tracked) return;
       const Safetensors::Entry* found = file_.find(entry.name().view());
-      const bool aligned = std::bit_cast<std::uintptr_t>(file_.bytes(*found).data()) % alignof(float) == 0;
+      const bool aligned = reinterpret_cast<std::uintptr_t>(file_.bytes(*found).data()) % alignof(float) == 0;
       in_place = in_place && aligned && found->dtype == Dtype::F32;
       tensors_[static_cast<std::size_t>(entry.layer)][static_cast<std::size_t>(entry.role)] = found;
     });

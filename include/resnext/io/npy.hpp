@@ -171,8 +171,8 @@ Array<T> read_npy(const std::string& path) {
   Array<T> array;
   const auto take = [&]<class From>(From) {
     if (detail::byte_size(header.shape, sizeof(From)) != data.size())
-      fail<FileError>(path, ": byte ", start, ": expected the data of shape ",
-                      detail::shape_text(header.shape), " of ", header.type, ", found ", data.size(), " bytes");
+      fail<FileError>(path, ": byte ", start, ": expected the data of shape ", detail::shape_text(header.shape), " of ",
+                      header.type, ", found ", data.size(), " bytes");
     array.values.resize(data.size() / sizeof(From));
     for (std::size_t i = 0; i < array.values.size(); ++i) {
       From value;
@@ -189,8 +189,7 @@ Array<T> read_npy(const std::string& path) {
   else if (std::floating_point<T> && header.type == "|u1")
     take(std::uint8_t{});
   else
-    fail<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ",
-                    detail::quoted(header.type));
+    fail<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ", detail::quoted(header.type));
   array.shape = std::move(header.shape);
   return array;
 }
@@ -203,8 +202,7 @@ void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, 
   using T = std::remove_cv_t<typename decltype(view)::element_type>;
   static_assert(NpyElement<T>, "write_npy takes float, double, uint8_t, int32_t or int64_t");
   if (detail::byte_size(shape, sizeof(T)) != view.size_bytes())
-    fail<ShapeError>(path, ": expected the shape of ", view.size(), " elements, found ",
-                     detail::shape_text(shape));
+    fail<ShapeError>(path, ": expected the shape of ", view.size(), " elements, found ", detail::shape_text(shape));
   std::string extents;
   for (const std::int64_t extent : shape) extents += std::to_string(extent) + (shape.size() == 1 ? "," : ", ");
   if (shape.size() > 1) extents.resize(extents.size() - 2);

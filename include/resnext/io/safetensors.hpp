@@ -425,19 +425,17 @@ class Safetensors {
                         *size, " bytes, found ", entry.end - entry.begin);
       at = entry.end;
     }
-    if (at != data_.size())
-      fail<FileError>(path(), ": expected ", at, " bytes of tensors, found ", data_.size());
+    if (at != data_.size()) fail<FileError>(path(), ": expected ", at, " bytes of tensors, found ", data_.size());
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
     const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
                                           [](const Entry& a, const Entry& b) { return a.name == b.name; });
-    if (twice != entries_.end())
-      fail<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
+    if (twice != entries_.end()) fail<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
   }
 
   void check_size(const Entry& entry, std::size_t size) const {
     if (size != entry.elements())
-      fail<ShapeError>(path(), ": tensor ", detail::quoted(entry.name), ": expected room for ",
-                       entry.elements(), " elements, found ", size);
+      fail<ShapeError>(path(), ": tensor ", detail::quoted(entry.name), ": expected room for ", entry.elements(),
+                       " elements, found ", size);
   }
   [[noreturn]] void refuse_type(const Entry& entry, std::string_view expected) const {
     fail<FileError>(path(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
@@ -495,13 +493,12 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
   for (std::size_t i = 0; i < order.size(); ++i) {
     const TensorView& tensor = *order[i];
     if (tensor.name == "__metadata__" || (i > 0 && tensor.name == order[i - 1]->name))
-      fail<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name),
-                        " is reserved or given twice");
+      fail<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name), " is reserved or given twice");
     const auto size = detail::byte_size(tensor.shape, size_of(tensor.dtype));
     if (size != tensor.bytes.size())
-      fail<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ",
-                       detail::shape_text(tensor.shape), " of ", name_of(tensor.dtype), " takes ", size.value_or(0),
-                       " bytes, found ", tensor.bytes.size());
+      fail<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ", detail::shape_text(tensor.shape),
+                       " of ", name_of(tensor.dtype), " takes ", size.value_or(0), " bytes, found ",
+                       tensor.bytes.size());
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto* a, const auto* b) { return size_of(a->dtype) > size_of(b->dtype); });

@@ -21,7 +21,9 @@ struct SameNetwork {
 
 /// Parameters that know whose they are: `Parameters<Net>`, `MappedParameters<Net>`.
 template <class P>
-concept NetworkParameters = std::is_base_of_v<ParameterSource, P> && requires { typename P::Network; };
+concept NetworkParameters = std::is_base_of_v<ParameterSource, P> && requires {
+  typename P::Network;
+};
 
 }  // namespace detail
 

@@ -211,7 +211,8 @@ class InferencePlan {
   }
 
   /// Inference turns a batch norm into y = scale x + shift.
-  void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale, std::vector<HostScalar<B>>& shift) const {
+  void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale,
+            std::vector<HostScalar<B>>& shift) const {
     const auto weight = parameters.at(norm, Role::weight), bias = parameters.at(norm, Role::bias);
     const auto mean = parameters.at(norm, Role::running_mean), variance = parameters.at(norm, Role::running_var);
     for (std::size_t c = 0; c < scale.size(); ++c) {
@@ -231,7 +232,8 @@ class InferencePlan {
       std::vector<HostScalar<B>> folded(weights.begin(), weights.end());
       parameters.release(unit.row, Role::weight);
       const std::size_t each = folded.size() / channels;
-      for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<HostScalar<B>>(folded[i] * scale[i / each]);
+      for (std::size_t i = 0; i < folded.size(); ++i)
+        folded[i] = static_cast<HostScalar<B>>(folded[i] * scale[i / each]);
       convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
       fold(parameters, unit.row, scale, shift);
@@ -273,7 +275,8 @@ class InferencePlan {
   Profile::Row describe(std::size_t index) const {
     const Unit& unit = units_[index];
     const std::int64_t macs = layer_macs(row(unit.row), extents_[static_cast<std::size_t>(row(unit.row).output)]);
-    return {std::string(row(unit.row).name.view()), std::string(unit_name(unit)), std::string(implementation(index)), 2 * macs * n_};
+    return {std::string(row(unit.row).name.view()), std::string(unit_name(unit)), std::string(implementation(index)),
+            2 * macs * n_};
   }
 
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {

@@ -19,7 +19,8 @@ namespace resnext {
 class ParameterSource {
  public:
   virtual ~ParameterSource() = default;
-  /// A tensor of a row of the layer table, in torchvision's order of elements; empty when the row has none of that role.
+  /// A tensor of a row of the layer table, in torchvision's order of elements; empty when the row has none of that
+  /// role.
   virtual std::span<const float> at(int row, Role role) const = 0;
   /// A reader is done with a tensor: a hint for sources that can do without the memory.
   virtual void release(int /*row*/, Role) const {}

@@ -111,8 +111,8 @@ class Trainer {
     B::upload(stream_, std::span<const double>(hyper), hyper_.data());
   }
 
-  /// One step on images `[N, H, W, C]` with labels in [0, K). From the first batch whose loss is infinite or not a number
-  /// until read_metrics() the weights stay what they are, and no more images are counted.
+  /// One step on images `[N, H, W, C]` with labels in [0, K). From the first batch whose loss is infinite or not a
+  /// number until read_metrics() the weights stay what they are, and no more images are counted.
   /// @throws ShapeError when they do not fit the network or each other
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
@@ -129,16 +129,16 @@ class Trainer {
   }
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
-  void compute_gradients(const Images& images, std::span<const std::int32_t> labels,
-                         const Observer* observer = nullptr, Profile* profile = nullptr) {
+  void compute_gradients(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
+                         Profile* profile = nullptr) {
     check(images, labels);
     const detail::ReduceBucket<B, Comm> reduce{communicator_, stream_, store_.gradients()};
     plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), std::ref(reduce), observer, profile);
     state_.set_batches_tracked(state_.batches_tracked() + 1);
   }
 
-  /// The first layer of the forward pass whose output for these images is infinite or not a number; nothing when all are
-  /// finite. It leaves its marks in the running statistics and on this rank only: for a run that ends here.
+  /// The first layer of the forward pass whose output for these images is infinite or not a number; nothing when all
+  /// are finite. It leaves its marks in the running statistics and on this rank only: for a run that ends here.
   std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
     std::optional<std::string> layer;
     const Observer observer = detail::FirstNotFinite{layer};

@@ -28,15 +28,15 @@ class Buffer {
     bytes_ = wanted < huge ? (wanted + 4095) / 4096 * 4096 : (wanted + huge - 1) / huge * huge + huge;
     base_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base_ == MAP_FAILED) throw std::bad_alloc();
-    auto address = reinterpret_cast<std::size_t>(base_);
+    auto* begin = static_cast<unsigned char*>(base_);
     if (wanted >= huge) {
-      address = (address + huge - 1) / huge * huge;
+      begin += (huge - reinterpret_cast<std::size_t>(base_) % huge) % huge;
 #ifdef MADV_HUGEPAGE
       ::madvise(base_, bytes_, MADV_HUGEPAGE);  // an advice: without it the memory is only slower
 #endif
     }
-    data_ = reinterpret_cast<T*>(address);
-    auto* touch = reinterpret_cast<volatile unsigned char*>(data_);
+    data_ = reinterpret_cast<T*>(begin);
+    volatile unsigned char* touch = begin;
     for (std::size_t at = 0; at < wanted; at += 4096) touch[at] = 0;
   }
   /// Takes the memory over.

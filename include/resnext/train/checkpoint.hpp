@@ -249,8 +249,7 @@ inline Safetensors open_checkpoint(MappedFile mapped) {
   }
   const std::string found = detail::checksum_of(std::move(tensors), file.metadata());
   if (at->second != found) {
-    fail<FileError>(file.path(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ",
-                    found);
+    fail<FileError>(file.path(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ", found);
   }
   return file;
 }
@@ -290,8 +289,8 @@ inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, 
   const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
   const std::string expected = identity_of(parameters.layers());
   if (at == file.metadata().end() || at->second != expected) {
-    fail<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected,
-                    ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
+    fail<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected, ", found ",
+                    at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
   return state;
 }

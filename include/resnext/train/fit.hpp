@@ -46,11 +46,11 @@ struct EpochResult {
 struct FitOptions {
   int epochs = 1;                                     ///< in all, those before a resume included
   Schedule schedule = Schedule::step_decay(0.1, {});  ///< of the learning rate
-  std::filesystem::path checkpoints{};  ///< an existing folder; empty to write none
-  int keep = 3;                         ///< checkpoints that stay
-  int checkpoint_every = 0;             ///< steps; one is written at the end of each epoch in any case
-  int report_every = 10;                ///< steps after which the loss is looked at and progress is reported
-  std::function<bool()> stop{};         ///< asked before every step; true ends the run with a checkpoint
+  std::filesystem::path checkpoints{};                ///< an existing folder; empty to write none
+  int keep = 3;                                       ///< checkpoints that stay
+  int checkpoint_every = 0;                           ///< steps; one is written at the end of each epoch in any case
+  int report_every = 10;         ///< steps after which the loss is looked at and progress is reported
+  std::function<bool()> stop{};  ///< asked before every step; true ends the run with a checkpoint
   std::function<void(const Progress&)> progress{};       ///< called now and then
   std::function<void(const EpochResult&)> epoch_done{};  ///< before that epoch's checkpoint is written
 };
@@ -71,8 +71,8 @@ class Stopwatch {
 /// interrupted, restored with `trainer.restore` and fitted again are those of one that was never stopped, bit for bit.
 /// @param test evaluated after each epoch unless it is null
 /// @return false when `options.stop` ended it
-/// @throws Error when the loss or a weight becomes infinite or not a number, with the step, the layer in whose output it
-/// first appeared and the last good checkpoint; FileError when a checkpoint cannot be written
+/// @throws Error when the loss or a weight becomes infinite or not a number, with the step, the layer in whose output
+/// it first appeared and the last good checkpoint; FileError when a checkpoint cannot be written
 template <class Net, Backend B, class Comm>
 bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
   const Dataset& data = train.dataset();
@@ -80,7 +80,8 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
   if (!options.checkpoints.empty()) last_checkpoint = checkpoint_path(options.checkpoints, state.step);
   if (!std::filesystem::exists(last_checkpoint)) last_checkpoint.clear();
   const auto advice = [&] {
-    return (last_checkpoint.empty() ? "there is no checkpoint" : "the last good checkpoint is " + last_checkpoint.string()) +
+    return (last_checkpoint.empty() ? "there is no checkpoint"
+                                    : "the last good checkpoint is " + last_checkpoint.string()) +
            ". Try a lower learning rate or a longer warm-up";
   };
   const auto save = [&] {
@@ -149,7 +150,8 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
       options.progress({state.epoch, options.epochs, state.batch, train.batches(), state.metrics, speed,
                         static_cast<double>(data.size()) * epochs_left / (speed * trainer.communicator().size())});
     }
-    EpochResult result{state.epoch, state.step, options.schedule(state.step - 1), state.metrics, {}, watch.seconds(), 0};
+    EpochResult result{state.epoch,     state.step, options.schedule(state.step - 1), state.metrics, {},
+                       watch.seconds(), 0};
     result.images_per_second = static_cast<double>(images) / result.seconds;
     if (test != nullptr) {
       Classifier<Net, B> classifier(trainer.parameters());

@@ -62,7 +62,8 @@ inline std::string to_json(const EpochResult& result) {
 /// - anything else: CSV with the same columns, and comments from `#` on for the rest.
 class RunLog {
  public:
-  /// Starts a log, or goes on with the one of a run that is resumed at `state`: rows of epochs that will be run again go.
+  /// Starts a log, or goes on with the one of a run that is resumed at `state`: rows of epochs that will be run again
+  /// go.
   /// @param notes what there is to know about the run, as pairs; written at the start only
   /// @throws FileError when a log that is to go on has other columns
   RunLog(std::filesystem::path path, const RunState& state, const std::map<std::string, std::string>& notes)
@@ -139,14 +140,16 @@ inline void draw_learning_curve(std::span<const std::filesystem::path> logs, con
   const auto plot = [&](const std::string& train, const std::string& test) {
     std::string script;
     const auto curve = [&](const std::filesystem::path& log, const std::string& column, const std::string& style) {
-      script += (script.empty() ? "plot " : ", ") + gnuplot_string(log.string()) + " using 1:" + column + " with " + style;
+      script +=
+          (script.empty() ? "plot " : ", ") + gnuplot_string(log.string()) + " using 1:" + column + " with " + style;
     };
     for (std::size_t i = 0; i < logs.size(); ++i) {
       const bool alone = logs.size() == 1;
       const std::string colour = std::string(" linecolor '") + colours[i % colours.size()] + "'";
       curve(logs[i], train, "lines linewidth 2 dashtype 3" + colour + (alone ? " title 'training'" : " notitle"));
-      curve(logs[i], test, "linespoints linewidth 2 pointtype 7 pointsize 0.7" + colour + " title " +
-                               (alone ? "'test'" : gnuplot_string(logs[i].string())));
+      curve(logs[i], test,
+            "linespoints linewidth 2 pointtype 7 pointsize 0.7" + colour + " title " +
+                (alone ? "'test'" : gnuplot_string(logs[i].string())));
     }
     return script + "\n";
   };
@@ -158,8 +161,7 @@ inline void draw_learning_curve(std::span<const std::filesystem::path> logs, con
                     "set datafile separator ','\nset key autotitle columnhead\nset multiplot layout 1,2\n"
                     "set grid linecolor '#dddddd'\nset xlabel 'epoch'\nset format x '%.0f'\nset tics nomirror\n"
                     "set border 3\nset key top right\nset ylabel 'loss'\nset yrange [0:*]\n" +
-                        plot("4", "6") +
-                        "set key bottom right\nset ylabel 'accuracy, %'\nset yrange [*:100]\n" +
+                        plot("4", "6") + "set key bottom right\nset ylabel 'accuracy, %'\nset yrange [*:100]\n" +
                         plot("(100*$5)", "(100*$7)") + "unset multiplot");
 }
 

@@ -48,7 +48,8 @@ inline std::string progress_line(const Progress& progress, int width) {
   std::snprintf(text.data(), text.size(), "%3.0f %%  loss %.4f  accuracy %5.2f %%  %.0f images/s  ETA %s", 100 * done,
                 progress.metrics.mean_loss(), 100 * progress.metrics.accuracy(), progress.images_per_second,
                 detail::duration_text(progress.seconds_left).c_str());
-  return "epoch " + std::to_string(progress.epoch + 1) + "/" + std::to_string(progress.epochs) + " " + bar + text.data();
+  return "epoch " + std::to_string(progress.epoch + 1) + "/" + std::to_string(progress.epochs) + " " + bar +
+         text.data();
 }
 
 /// Writes progress to a stream.

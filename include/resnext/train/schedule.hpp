@@ -27,7 +27,8 @@ class Schedule {
     check("factor", factor);
     std::int64_t last = 0;
     for (const std::int64_t milestone : milestones) {
-      if (milestone <= last) fail<OptionError>("schedule: milestones must ascend from 1, found ", milestone, " after ", last);
+      if (milestone <= last)
+        fail<OptionError>("schedule: milestones must ascend from 1, found ", milestone, " after ", last);
       last = milestone;
     }
     Schedule schedule(rate);
@@ -91,8 +92,8 @@ inline Schedule paper_imagenet_schedule(std::int64_t steps_per_epoch) {
   return Schedule::step_decay(0.1, {30 * steps_per_epoch, 60 * steps_per_epoch, 90 * steps_per_epoch});
 }
 
-/// The paper's CIFAR schedule (Sec. 5.3): 0.1 for a batch of 128, divided by 10 after 150 and 225 of 300 epochs; its code
-/// does so three epochs sooner.
+/// The paper's CIFAR schedule (Sec. 5.3): 0.1 for a batch of 128, divided by 10 after 150 and 225 of 300 epochs; its
+/// code does so three epochs sooner.
 inline Schedule paper_cifar_schedule(std::int64_t steps_per_epoch) {
   return Schedule::step_decay(0.1, {150 * steps_per_epoch, 225 * steps_per_epoch});
 }

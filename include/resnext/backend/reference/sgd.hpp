@@ -9,8 +9,8 @@
 
 namespace resnext::detail {
 
-/// One step as torch.optim.SGD does it; see `SgdOptions` and `Metric`. A velocity of zeros is the state before the first
-/// step.
+/// One step as torch.optim.SGD does it; see `SgdOptions` and `Metric`. A velocity of zeros is the state before the
+/// first step.
 template <class T>
 void reference_sgd(const SgdOptions& options, const T* hyper, const double* metrics, std::int64_t size, T* weights,
                    const T* gradient, T* velocity) {
