@@ -24,7 +24,9 @@ namespace resnext {
 
 /// Sees the output of a unit right after it was computed: the name of its last row (`layer1.0.relu` at the end of a
 /// block), the extent and the values `[N, H, W, C]`, valid during the call.
-using Observer = std::function<void(std::string_view name, Extent extent, std::span<const double> values)>;
+struct Observer : std::function<void(std::string_view name, Extent extent, std::span<const double> values)> {
+  using function::function;  // a type of its own, for short symbols
+};
 
 /// What a backend's numbers are on the host: double for a double backend, else float.
 template <class B>

@@ -73,6 +73,17 @@ struct FirstNotFinite {
   }
 };
 
+inline void check_labels(const Images& images, std::span<const std::int32_t> labels, int classes) {
+  if (labels.size() != static_cast<std::size_t>(images.n)) {
+    fail<ShapeError>("expected one label an image, found ", images.n, " images and ", labels.size(), " labels");
+  }
+  const auto wrong = std::find_if(labels.begin(), labels.end(), [=](std::int32_t k) { return k < 0 || k >= classes; });
+  if (wrong != labels.end()) {
+    fail<ShapeError>("label ", *wrong, " of image ", wrong - labels.begin(), " is outside the network's ", classes,
+                     " classes");
+  }
+}
+
 }  // namespace detail
 
 /// Trains `Net` on backend `B`, data-parallel over the ranks of `Comm`, each with its own batches and batch statistics.
@@ -131,7 +142,7 @@ class Trainer {
   /// The forward and backward pass of a step without the update; gradients() has the result.
   void compute_gradients(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
                          Profile* profile = nullptr) {
-    check(images, labels);
+    detail::check_labels(images, labels, Net::classes);
     const detail::ReduceBucket<B, Comm> reduce{communicator_, stream_, store_.gradients()};
     plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), std::ref(reduce), observer, profile);
     state_.set_batches_tracked(state_.batches_tracked() + 1);
@@ -192,7 +203,7 @@ class Trainer {
       return plans_.front();
     }
     if (plans_.size() == most_plans) plans_.pop_back();
-    plans_.emplace_front(B::template training_registry<Net>(), state_, store_, images.n,
+    plans_.emplace_front(B::template training_registry<Net>(), static_cast<const StateDict&>(state_), store_, images.n,
                          Extent{images.h, images.w, images.c}, options_.label_smoothing, options_.ghost_batch);
     return plans_.front();
   }
@@ -200,18 +211,6 @@ class Trainer {
   const Comm& communicator() const { return communicator_; }
 
  private:
-  static void check(const Images& images, std::span<const std::int32_t> labels) {
-    if (labels.size() != static_cast<std::size_t>(images.n)) {
-      fail<ShapeError>("expected one label an image, found ", images.n, " images and ", labels.size(), " labels");
-    }
-    const auto wrong =
-        std::find_if(labels.begin(), labels.end(), [](std::int32_t k) { return k < 0 || k >= Net::classes; });
-    if (wrong != labels.end()) {
-      fail<ShapeError>("label ", *wrong, " of image ", wrong - labels.begin(), " is outside the network's ",
-                       Net::classes, " classes");
-    }
-  }
-
   Parameters<Net> copy(const Scalar* flat) {
     Parameters<Net> host;
     stream_.join();
