@@ -144,7 +144,9 @@ int main(int argc, char** argv) {
   add("headers/resnext_and_cpu", cpu, "-fsyntax-only");
   for (const std::string executor : {"Classifier", "Trainer"}) {
     std::string source = cpu + "using namespace resnext;\n";
-    for (const std::string& net : networks) source += "template class resnext::" + executor + "<" + net + ">;\n";
+    for (const std::string& net : networks) {
+      source.append("template class resnext::").append(executor).append("<").append(net).append(">;\n");
+    }
     add(executor == "Trainer" ? "trainer" : "classifier", source, "-c");
   }
   benchmark::RunSpecifiedBenchmarks();

@@ -6,6 +6,8 @@
 //     table --equal-cost                     # Table 2: cardinality against width at the same cost
 //     table --list                           # every network that this program knows
 //
+// Exit status: 0 done, 1 an error, 2 wrong options.
+//
 // A network is a type, and everything printed here is read from its layer table, which the compiler built. So a network
 // of your own needs one line, in the catalogue below, and no second description anywhere.
 
@@ -230,8 +232,12 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1 << 14));
   app.add_flag("--equal-cost", equal_cost, "Print Table 2: blocks of equal cost");
   app.add_flag("--list", list, "Print the names of all networks");
-  CLI11_PARSE(app, argc, argv);
-
+  app.footer("Exit status: 0 done, 1 an error, 2 wrong options.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
   try {
     if (list) print_list();
     if (equal_cost) print_equal_cost();

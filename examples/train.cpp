@@ -194,7 +194,8 @@ int run(const Options& options) {
 
   std::string log_path = options.log;
   if (log_path.empty() && !checkpoints.empty()) log_path = checkpoints / "log.csv";
-  RunLog log(log_path, state, notes);
+  std::optional<RunLog> log;
+  if (!log_path.empty()) log.emplace(log_path, state, notes);
   ProgressBar bar;
   std::optional<Accuracy> accuracy;
 
@@ -211,7 +212,7 @@ int run(const Options& options) {
   fitting.epoch_done = [&](const EpochResult& result) {
     accuracy = result.test;
     bar.clear();
-    if (!log_path.empty()) log.add(result);
+    if (log) log->add(result);
     if (options.json) {
       std::printf("%s\n", to_json(result).c_str());
       std::fflush(stdout);

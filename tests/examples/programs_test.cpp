@@ -166,7 +166,8 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   CHECK(named);
 
   for (const std::string& command :
-       {"train --profile" + recipe, "classify --profile " + in("whole") + " " + in("grey.png")}) {
+       {"train --profile" + recipe, "classify --profile " + in("whole") + " " + in("grey.png"),
+        std::string("quickstart --profile")}) {
     const Result profiled = run(command);
     CAPTURE(profiled.output);
     CHECK(profiled.status == 0);
@@ -245,6 +246,8 @@ TEST_CASE("programs say what is wrong, with the status they document") {
   CHECK(run("curves").status == 2);
   CHECK(run("curves none.csv").status == 1);
   CHECK(run("imagenet batch.npy").status == 2);
+  CHECK(run("table --sizes 3").status == 2);
+  CHECK(run("table resnext51").status == 1);
   const Result missing = run("train --folder " + (folder / "none").string());
   CHECK(missing.status == 1);
   CHECK(contains(missing.output, "none/train-images-idx3-ubyte"));

@@ -68,6 +68,17 @@ TEST_CASE("a log says what was run and has a row an epoch") {
     again.add(epoch(0));
     CHECK(read_text(path) == header + row(1));
   }
+  SUBCASE("what a killed run left behind goes, and nothing else") {
+    write_text(path.string() + ".123-4.tmp", "killed in the middle");
+    write_text(folder / "notes.tmp", "somebody else's");
+    RunLog resumed(path, {.epoch = 1, .batch = 3, .step = 13}, {});
+    CHECK(folder.files() == 2);
+    CHECK(fs::exists(folder / "notes.tmp"));
+  }
+  SUBCASE("a folder is no log") {
+    CHECK(
+        message_of<FileError>([&] { RunLog(folder.path() / "", {}, {}); }).starts_with("expected the path of a log, "));
+  }
   SUBCASE("a file with other columns is left alone") {
     write_text(path, "# a\nepoch,something\n");
     CHECK(message_of<FileError>([&] {

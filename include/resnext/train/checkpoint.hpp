@@ -214,6 +214,21 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   write_safetensors(path, tensors, metadata);
 }
 
+namespace detail {
+
+/// Removes what was left behind when writers of files whose names begin with `stem` were killed.
+inline void remove_leftovers(const std::filesystem::path& folder, std::string_view stem) {
+  std::error_code ignored;  // what cannot be removed stays
+  std::vector<std::filesystem::path> leftovers;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(stem) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
+  }
+  for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
+}
+
+}  // namespace detail
+
 /// Removes from a folder all checkpoints but the last `keep` that are not newer than `step` (a later one belongs to a
 /// run that was given up), and what writers that were killed have left behind.
 inline void prune_checkpoints(const std::filesystem::path& folder, int keep, std::int64_t step) {
@@ -227,12 +242,7 @@ inline void prune_checkpoints(const std::filesystem::path& folder, int keep, std
       ++kept;
     }
   }
-  std::vector<std::filesystem::path> leftovers;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(detail::checkpoint_stem) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
-  }
-  for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
+  detail::remove_leftovers(folder, detail::checkpoint_stem);
 }
 
 /// Opens a checkpoint that is mapped or in memory and compares its checksum.

@@ -65,9 +65,11 @@ class RunLog {
   /// Starts a log, or goes on with the one of a run that is resumed at `state`: rows of epochs that will be run again
   /// go.
   /// @param notes what there is to know about the run, as pairs; written at the start only
-  /// @throws FileError when a log that is to go on has other columns
+  /// @throws FileError when the path names no file, or a log that is to go on has other columns
   RunLog(std::filesystem::path path, const RunState& state, const std::map<std::string, std::string>& notes)
       : path_(std::move(path)), json_(path_.extension() == ".jsonl") {
+    if (!path_.has_filename()) fail<FileError>("expected the path of a log, found ", detail::quoted(path_.string()));
+    detail::remove_leftovers(path_.parent_path(), path_.filename().string() + ".");
     std::ifstream old;
     if (state.step > 0) old.open(path_);
     if (!old.is_open()) {
