@@ -205,7 +205,8 @@ def timed(run):
 command = [args.program, "--serve", "--network", args.network, "--mode", args.mode,
            "--batch", str(args.batch), "--repeat", str(args.repeat)]  # fmt: skip
 ours = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-if ours.stdout.readline().strip() != "ready":
+ready, _, library = ours.stdout.readline().strip().partition(": ")
+if ready != "ready":
     sys.exit("the library's program did not start")
 
 
@@ -260,7 +261,7 @@ def version(module):
 model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
 result = {
     "date": datetime.date.today().isoformat(), "network": args.network, "mode": args.mode, "batch": args.batch,
-    "threads": args.threads, "cpu": model, "isa": os.environ.get("RESNEXT_ISA", "best"),
+    "threads": args.threads, "cpu": model, "library": library,
     "versions": {name: version(name) for name in ("torch", "torchvision", "onnxruntime", "openvino")},
     "milliseconds_an_image": {name: round(value, 3) for name, value in best.items() if value < 1e9},
     "ours_over_theirs": {name: round(best["resnext"] / value, 3) for name, value in best.items() if name != "resnext" and value < 1e9},
@@ -268,7 +269,7 @@ result = {
 }  # fmt: skip
 table = f"""# {args.network}, {args.mode}, N = {args.batch}
 
-{result["date"]}, {model}, {args.threads} threads, {", ".join(f"{name} {number}" for name, number in result["versions"].items() if number)}.
+{result["date"]}, {model}, {args.threads} threads, {library}, {", ".join(f"{name} {number}" for name, number in result["versions"].items() if number)}.
 The quickest of {args.rounds} turns each; {rejected} turns were rejected because the machine was busy.
 
 | | ms an image | ours / theirs |

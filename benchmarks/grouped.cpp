@@ -212,6 +212,10 @@ int main(int argc, char** argv) {
   add<28>(28, 1, 8, 0, n);
   add<24>(56, 1, 4, 0, n);
   add<40>(28, 1, 4, 0, n);
+  add<48>(28, 1, 4, 0, n);
+  add<56>(14, 1, 8, 0, n);
+  add<64>(14, 1, 8, 0, n);
+  add<96>(14, 1, 4, 0, n);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   std::printf("N = %d, %d threads, own kernels on %s, oneDNN %d.%d\n", n, threads(), name(isa()).data(),

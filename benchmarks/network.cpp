@@ -111,7 +111,8 @@ int main(int argc, char** argv) {
       std::cout << name << ' ' << mode << " N=" << batch << ": " << measure() << " ms an image\n";
       return 0;
     }
-    std::cout << "ready" << std::endl;
+    std::cout << "ready: resnext " << version << ", " << Cpu<float>::libraries() << ", " << resnext::name(isa())
+              << std::endl;
     for (std::string line; std::getline(std::cin, line);) std::cout << measure() << std::endl;
   } catch (const resnext::Error& error) {
     std::cerr << error.what() << '\n';

@@ -55,8 +55,9 @@ inline std::int64_t pixels(const ConvolutionShape& s) { return std::int64_t{s.n}
 inline const GroupedKernel* find_kernel(const ConvolutionShape& s, const KernelRegistry& registry) {
   return is_grouped_3x3(s) ? registry.find(s.in / s.groups) : nullptr;
 }
-/// True for groups at which the library's AVX2 code, where it has any, is quicker than ours.
-inline bool is_wide_for_avx2(int width) { return isa() == Isa::avx2 && width >= 32; }
+/// True for groups at which the library's AVX2 code, where it has any, is quicker than ours: it takes 32 channels at
+/// once, and what 40 or 48 leave is too much (benchmarks/results/cpu/grouped.md).
+inline bool is_wide_for_avx2(int width) { return isa() == Isa::avx2 && (width == 32 || width > 48); }
 /// False for oneDNN's general implementations, which are slow for groups of any width.
 inline bool is_direct(std::string_view implementation) {
   return implementation.find("gemm") == std::string_view::npos && implementation.find("ref") == std::string_view::npos;
