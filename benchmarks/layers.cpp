@@ -231,6 +231,7 @@ std::vector<Work> operators(int n) {
 
 void run(benchmark::State& state, const Work& work) {
   const auto step = work.prepare();
+  step();  // plans, packed weights, pages
   for (auto _ : state) step();
   using benchmark::Counter;
   const double amount = work.flops > 0 ? work.flops : work.bytes;
