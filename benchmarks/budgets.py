@@ -21,7 +21,7 @@ def measure(what, networks, budget, most):
     best = None
     for _ in range(most):
         command = [args.program, *networks, f"--benchmark_filter=^{what}/", "--benchmark_format=json"]
-        report = json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))
+        report = json.loads(subprocess.check_output(command))
         result, compiler = report["benchmarks"][0], report["context"]["compiler"]
         if result.get("error_occurred"):
             sys.exit(f"{what} of {', '.join(networks)}: {result['error_message']}")
