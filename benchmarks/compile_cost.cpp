@@ -24,6 +24,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace {
@@ -65,8 +66,10 @@ Cost compile(const std::filesystem::path& folder, const std::string& source, con
   ::pid_t process = 0;
   int status = ::posix_spawnp(&process, compiler.c_str(), nullptr, nullptr, arguments.data(), environ);
   struct rusage usage {};
-  if (status == 0 && ::wait4(process, &status, 0, &usage) != process) status = -1;
-  if (status != 0) throw std::runtime_error(compiler + " could not compile it");
+  if (status != 0) throw std::system_error(status, std::generic_category(), compiler + " could not be started");
+  if (::wait4(process, &status, 0, &usage) != process || status != 0) {
+    throw std::runtime_error(compiler + " refused it; its messages are above");
+  }
   const double user = static_cast<double>(usage.ru_utime.tv_sec) + static_cast<double>(usage.ru_utime.tv_usec) * 1e-6;
   return {user, static_cast<double>(usage.ru_maxrss) / 1024};
 }
@@ -78,7 +81,7 @@ std::vector<std::string> output(const std::string& command) {
   for (int c = 0; pipe != nullptr && (c = std::fgetc(pipe)) != EOF;) {
     c == '\n' ? lines.emplace_back() : lines.back() += static_cast<char>(c);
   }
-  if (pipe == nullptr || ::pclose(pipe) != 0) throw std::runtime_error("failed: " + command);
+  if (pipe == nullptr || ::pclose(pipe) != 0) throw std::runtime_error("this failed: " + command);
   return lines;
 }
 
@@ -126,9 +129,14 @@ void run(benchmark::State& state, const std::filesystem::path& folder, const std
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   benchmark::Initialize(&argc, argv);
   std::vector<std::string> networks(argv + 1, argv + argc);
+  for (const std::string& net : networks) {
+    if (!net.starts_with("-")) continue;
+    std::fprintf(stderr, "compile_cost: expected networks and options of Google Benchmark, found %s\n", net.c_str());
+    return 2;
+  }
   if (networks.empty()) networks = {"ResNeXt50<32, 4>"};
   benchmark::AddCustomContext("compiler", output(compiler + " --version").front());
   const Folder folder;
@@ -150,4 +158,7 @@ int main(int argc, char** argv) {
     add(executor == "Trainer" ? "trainer" : "classifier", source, "-c");
   }
   benchmark::RunSpecifiedBenchmarks();
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "compile_cost: %s\n", error.what());
+  return 1;
 }

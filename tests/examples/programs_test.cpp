@@ -190,19 +190,11 @@ TEST_CASE("train: CTRL-C leaves a checkpoint, kill -9 does no harm") {
   const TemporaryFolder folder;
   write_fashion(folder.path(), 200, 10);
   const auto command = [&](const char* name) {
-    return std::vector<std::string>{"train",
-                                    "--folder",
-                                    folder.path(),
-                                    "--batch",
-                                    "8",
-                                    "--epochs",
-                                    "3",
-                                    "--quiet",
-                                    "--checkpoints",
-                                    (folder / name).string(),
-                                    "--checkpoint-every",
-                                    "1",
-                                    "--resume"};
+    std::vector<std::string> words{"train", "--folder", folder.path(), "--checkpoints", (folder / name).string()};
+    for (const char* word : {"--batch", "8", "--epochs", "3", "--quiet", "--checkpoint-every", "1", "--resume"}) {
+      words.emplace_back(word);
+    }
+    return words;
   };
   REQUIRE(wait(start(command("whole"))) == 0);
   const std::string last = "checkpoint-0000000075.safetensors";

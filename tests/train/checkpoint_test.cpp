@@ -185,12 +185,12 @@ TEST_CASE("the last few are kept, and nothing that was given up") {
   const TemporaryFolder folder;
   for (const int step : {1, 2, 3, 4, 5, 50}) write_text(checkpoint_path(folder.path(), step), "x");
   write_text(folder / "checkpoint-0000000007.safetensors.123-0.tmp", "killed in the middle");
-  write_text(folder / "notes.tmp", "somebody else's");
+  for (const char* name : {"notes.tmp", "checkpoint-notes.tmp"}) write_text(folder / name, "somebody else's");
   prune_checkpoints(folder.path(), 2, 5);
   CHECK(checkpoints_in(folder.path()) ==
         std::vector<fs::path>{checkpoint_path(folder.path(), 5), checkpoint_path(folder.path(), 4)});
-  CHECK(folder.files() == 3);
-  CHECK(fs::exists(folder / "notes.tmp"));
+  CHECK(folder.files() == 4);
+  for (const char* name : {"notes.tmp", "checkpoint-notes.tmp"}) CHECK(fs::exists(folder / name));
 }
 
 TEST_CASE("a state that is not finite is not written") {

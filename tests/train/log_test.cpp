@@ -70,10 +70,11 @@ TEST_CASE("a log says what was run and has a row an epoch") {
   }
   SUBCASE("what a killed run left behind goes, and nothing else") {
     write_text(path.string() + ".123-4.tmp", "killed in the middle");
-    write_text(folder / "notes.tmp", "somebody else's");
+    const auto others = {"notes.tmp", "log.csv.old.tmp", "log.csv.1-.tmp", "log.csv.-1.tmp", "log.csv1-2.tmp"};
+    for (const char* name : others) write_text(folder / name, "somebody else's");
     RunLog resumed(path, {.epoch = 1, .batch = 3, .step = 13}, {});
-    CHECK(folder.files() == 2);
-    CHECK(fs::exists(folder / "notes.tmp"));
+    CHECK(folder.files() == 1 + others.size());
+    for (const char* name : others) CHECK(fs::exists(folder / name));
   }
   SUBCASE("a folder is no log") {
     CHECK(

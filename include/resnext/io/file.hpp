@@ -180,6 +180,25 @@ class AtomicFile {
   bool committed_ = false;
 };
 
+namespace detail {
+
+/// True for a name that begins with `stem` and ends as AtomicFile ends those of its temporaries: `.PROCESS-NUMBER.tmp`.
+inline bool is_temporary(std::string_view name, std::string_view stem) {
+  if (!name.starts_with(stem)) return false;
+  name.remove_prefix(stem.size());
+  const auto ends_with_number_after = [&](std::string_view end, char before) {
+    if (!name.ends_with(end)) return false;
+    name.remove_suffix(end.size());
+    const std::size_t at = name.find_last_not_of("0123456789");
+    if (at == std::string_view::npos || at + 1 == name.size() || name[at] != before) return false;
+    name = name.substr(0, at);
+    return true;
+  };
+  return ends_with_number_after(".tmp", '-') && ends_with_number_after("", '.');
+}
+
+}  // namespace detail
+
 /// Writes the parts, one after the other, as the new content of `path`: completely or not at all. Throws FileError.
 inline void write_file(const std::string& path, std::initializer_list<std::span<const std::byte>> parts) {
   AtomicFile file(path);

@@ -221,8 +221,7 @@ inline void remove_leftovers(const std::filesystem::path& folder, std::string_vi
   std::error_code ignored;  // what cannot be removed stays
   std::vector<std::filesystem::path> leftovers;
   for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(stem) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
+    if (is_temporary(entry.path().filename().string(), stem)) leftovers.push_back(entry.path());
   }
   for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
 }

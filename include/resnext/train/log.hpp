@@ -69,7 +69,7 @@ class RunLog {
   RunLog(std::filesystem::path path, const RunState& state, const std::map<std::string, std::string>& notes)
       : path_(std::move(path)), json_(path_.extension() == ".jsonl") {
     if (!path_.has_filename()) fail<FileError>("expected the path of a log, found ", detail::quoted(path_.string()));
-    detail::remove_leftovers(path_.parent_path(), path_.filename().string() + ".");
+    detail::remove_leftovers(path_.parent_path(), path_.filename().string());
     std::ifstream old;
     if (state.step > 0) old.open(path_);
     if (!old.is_open()) {

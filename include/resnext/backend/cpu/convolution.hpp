@@ -55,8 +55,8 @@ inline std::int64_t pixels(const ConvolutionShape& s) { return std::int64_t{s.n}
 inline const GroupedKernel* find_kernel(const ConvolutionShape& s, const KernelRegistry& registry) {
   return is_grouped_3x3(s) ? registry.find(s.in / s.groups) : nullptr;
 }
-/// True for groups at which the library's AVX2 code, where it has any, is quicker than ours: it takes 32 channels at
-/// once, and what 40 or 48 leave is too much (benchmarks/results/cpu/grouped.md).
+/// True for groups at which the library's AVX2 code, where it has any, is quicker than ours: it works on 32 channels at
+/// once, so 40 and 48 leave it half idle (benchmarks/results/cpu/grouped.md).
 inline bool is_wide_for_avx2(int width) { return isa() == Isa::avx2 && (width == 32 || width > 48); }
 /// False for oneDNN's general implementations, which are slow for groups of any width.
 inline bool is_direct(std::string_view implementation) {

@@ -77,7 +77,7 @@ struct Cpu<float> : detail::HostMemory<float> {
     const dnnl_version_t* v = dnnl_version();
     return "oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch);
   }
-  /// Measures what all threads could do at most, for Profile::print(): 10^9 fp32 operations a second, two a
+  /// Measures what all threads could do at most, for Profile::table(): 10^9 fp32 operations a second, two a
   /// multiply-add. Takes some tens of milliseconds.
   static double peak_gflops() { return detail::measured_peak_gflops(); }
 };
