@@ -196,7 +196,11 @@ void add(int size, int stride, int C, int count, int n) {
 int main(int argc, char** argv) {
   int n = 8;
   if (argc > 1 && std::strncmp(argv[1], "--n=", 4) == 0) {
-    n = std::max(1, std::atoi(argv[1] + 4));
+    n = std::atoi(argv[1] + 4);
+    if (n < 1) {
+      std::fprintf(stderr, "grouped: --n: expected a number of images, found '%s'\n", argv[1] + 4);
+      return 2;
+    }
     argv[1] = argv[0];
     --argc;
     ++argv;

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -243,7 +244,11 @@ void run(benchmark::State& state, const Work& work) {
 int main(int argc, char** argv) {
   int n = 8;
   if (argc > 1 && std::strncmp(argv[1], "--n=", 4) == 0) {
-    n = std::max(1, std::atoi(argv[1] + 4));
+    n = std::atoi(argv[1] + 4);
+    if (n < 1) {
+      std::fprintf(stderr, "layers: --n: expected a number of images, found '%s'\n", argv[1] + 4);
+      return 2;
+    }
     argv[1] = argv[0];
     ++argv, --argc;
   }
