@@ -166,7 +166,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       for (const std::int32_t label : set.labels) fuzz::expect(label == 0 || label == 1, "a label without a class");
     } else {
       const auto array = read_idx(MappedFile("input", bytes_of(first)));
-      fuzz::expect(detail::byte_size(array.shape, 1) == array.values.size(), "another number of values");
+      fuzz::expect(checked_product(array.shape, 1) == array.values.size(), "another number of values");
     }
   };
   // The room for values grows by doubling, and a label of one byte becomes four.

@@ -10,11 +10,11 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <limits>
 #include <resnext/data/dataset.hpp>
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -127,7 +127,7 @@ inline Array<std::uint8_t> read_idx(MappedFile mapped) {
     file.read(extent, "an IDX header");
     array.shape.push_back(std::int64_t{extent[0]} << 24 | extent[1] << 16 | extent[2] << 8 | extent[3]);
   }
-  const auto size = detail::byte_size(array.shape, 1);
+  const auto size = checked_product(array.shape, 1);
   if (!size || *size > file.most_left())
     fail<FileError>(file.place(), ": expected values of shape ", detail::shape_text(array.shape), ", found at most ",
                     file.most_left(), " bytes (truncated)");

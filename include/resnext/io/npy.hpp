@@ -14,6 +14,7 @@
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -170,7 +171,7 @@ Array<T> read_npy(const std::string& path) {
 
   Array<T> array;
   const auto take = [&]<class From>(From) {
-    if (detail::byte_size(header.shape, sizeof(From)) != data.size())
+    if (checked_product(header.shape, sizeof(From)) != data.size())
       fail<FileError>(path, ": byte ", start, ": expected the data of shape ", detail::shape_text(header.shape), " of ",
                       header.type, ", found ", data.size(), " bytes");
     array.values.resize(data.size() / sizeof(From));
@@ -201,7 +202,7 @@ void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, 
   const std::span view(values);
   using T = std::remove_cv_t<typename decltype(view)::element_type>;
   static_assert(NpyElement<T>, "write_npy takes float, double, uint8_t, int32_t or int64_t");
-  if (detail::byte_size(shape, sizeof(T)) != view.size_bytes())
+  if (checked_product(shape, sizeof(T)) != view.size_bytes())
     fail<ShapeError>(path, ": expected the shape of ", view.size(), " elements, found ", detail::shape_text(shape));
   std::string extents;
   for (const std::int64_t extent : shape) extents += std::to_string(extent) + (shape.size() == 1 ? "," : ", ");

@@ -5,7 +5,6 @@
 
 #include <algorithm>  // not std::ranges, whose algorithms would be a fifth of the time it takes to include resnext.hpp
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -16,6 +15,7 @@
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -251,20 +251,6 @@ inline std::string_view name_of(Dtype dtype) { return detail::dtype_rows[static_
 /// The bytes of one element.
 inline std::size_t size_of(Dtype dtype) { return detail::dtype_rows[static_cast<std::size_t>(dtype)].bytes; }
 
-/// The value of an IEEE 754 binary16. Exact.
-inline float half_to_float(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7FFFu;
-  if (rest >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (rest & 0x3FFu) << 13);  // infinity, NaN
-  // As a float's exponent and mantissa the bits mean 2^-112 times the value, subnormals included.
-  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
-}
-
-/// The value of a bfloat16. Exact.
-inline float bfloat16_to_float(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
 /// A safetensors file, mapped and checked as a whole by the constructor.
 class Safetensors {
  public:
@@ -418,7 +404,7 @@ class Safetensors {
       if (entry.end < entry.begin || entry.end > data_.size())
         fail<FileError>(where(), ": expected the end of its data between ", entry.begin, " and ", data_.size(),
                         ", found ", entry.end, " (file truncated?)");
-      const auto size = detail::byte_size(entry.shape, size_of(entry.dtype));
+      const auto size = checked_product(entry.shape, size_of(entry.dtype));
       if (!size) fail<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " is too large");
       if (*size != entry.end - entry.begin)
         fail<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " of ", name_of(entry.dtype), " takes ",
@@ -494,7 +480,7 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
     const TensorView& tensor = *order[i];
     if (tensor.name == "__metadata__" || (i > 0 && tensor.name == order[i - 1]->name))
       fail<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name), " is reserved or given twice");
-    const auto size = detail::byte_size(tensor.shape, size_of(tensor.dtype));
+    const auto size = checked_product(tensor.shape, size_of(tensor.dtype));
     if (size != tensor.bytes.size())
       fail<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ", detail::shape_text(tensor.shape),
                        " of ", name_of(tensor.dtype), " takes ", size.value_or(0), " bytes, found ",
