@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backend/operators.hpp"
@@ -272,6 +273,46 @@ void nan_is_not_hidden() {
   typename B::MaxPool({1, 1, 4, 16, 3, 4, 1}, "maxpool").forward(stream, x.data(), pooled.data(), nullptr);
   CHECK(std::isnan(pooled[5]));
 
+  // Not in backward either: it lets the gradient pass, as torch.nn.ReLU does, with the sign bit or without.
+  for (const Scalar bad : {nan, -nan}) {
+    Tensor<B> out(64, 1), dy(64, 3), dx(64);
+    out[37] = bad;
+    out[38] = 0;
+    out[39] = -1;
+    typename B::Pointwise({1, 1, 4, 16}, false, true).backward(stream, out.data(), dy.data(), dx.data());
+    CHECK(dx[36] == 3);
+    CHECK(dx[37] == 3);
+    CHECK(dx[38] == 0);
+    CHECK(dx[39] == 0);
+    std::fill(x.begin(), x.end(), Scalar(1));
+    x[37] = bad;
+    typename B::Pointwise({1, 1, 4, 16}, false, true).forward(stream, x.data(), nullptr, y.data());
+    CHECK(is_nan(y[37]));
+    typename B::MaxPool({1, 1, 4, 16, 3, 4, 1}, "maxpool").forward(stream, x.data(), pooled.data(), nullptr);
+    CHECK(pooled[5] == 1);
+
+    // A channel of batch norm: every output is NaN, and so is its gradient, whose sum is the gradient of beta.
+    for (const bool add : {false, true}) {
+      const MapShape s{1, 1, 4, 16};
+      typename B::BatchNorm norm(s, {.add = add, .relu = true}, "bn");
+      Tensor<B> one(16, 1), zero(16), mean(16), variance(16, 1), dother(64), dgamma(16), dbeta(16);
+      Tensor<B> saved(norm.saved_size()), scratch(norm.scratch_size());
+      norm.forward(stream, x.data(), x.data(), one.data(), zero.data(), mean.data(), variance.data(), y.data(),
+                   saved.data(), scratch.data());
+      norm.backward(stream, x.data(), y.data(), dy.data(), nullptr, one.data(), zero.data(), saved.data(), dx.data(),
+                    add ? dother.data() : nullptr, dgamma.data(), dbeta.data(), scratch.data());
+      for (std::size_t i = 5; i < 64; i += 16) {
+        CHECK(is_nan(y[i]));
+        CHECK(is_nan(dx[i]));
+        if (add) CHECK(dother[i] == 3);
+      }
+      CHECK(dbeta[5] == 12);
+      CHECK(is_nan(dgamma[5]));
+      CHECK(!is_nan(dx[6]));
+    }
+  }
+  x[5] = nan;
+
   // A bad batch ends the count of the images and all updates.
   const std::array<std::int32_t, 2> labels = {0, 1};
   const std::array<Scalar, 3> hyper = {1, 1, 1};
@@ -286,14 +327,53 @@ void nan_is_not_hidden() {
   CHECK(metrics[int(Metric::images)] == 4);
   CHECK(weights[7] < 2);
   const auto before = weights[7];
-  logits[5] = nan;
-  for (int i = 0; i < 2; ++i) {
-    step();
-    CHECK(std::isnan(metrics[int(Metric::loss)]));
-    CHECK(metrics[int(Metric::images)] == 4);
-    CHECK(weights[7] == before);
-    logits[5] = 1;
+  for (const Scalar bad : {nan, std::numeric_limits<Scalar>::infinity(), -std::numeric_limits<Scalar>::infinity()}) {
+    metrics = {1, 1, 4};
+    logits[5] = bad;
+    for (int i = 0; i < 2; ++i) {
+      step();
+      CHECK(is_nan(metrics[int(Metric::loss)]));
+      CHECK(metrics[int(Metric::images)] == 4);
+      CHECK(weights[7] == before);
+      for (const Scalar gradient : dlogits) CHECK(is_nan(gradient));  // so that every rank sees it in the sums
+      logits[5] = 1;
+    }
   }
+}
+
+/// A gradient that is not finite anywhere takes its step back, and a state is kept or taken back as a whole.
+template <class B>
+void a_step_is_kept_or_not() {
+  using Scalar = typename B::Scalar;
+  constexpr Scalar infinity = std::numeric_limits<Scalar>::infinity();
+  constexpr std::size_t size = 40'003;  // more than one thread's share
+  typename B::Stream stream;
+  std::array<double, 3> metrics = {1, 2, 8};
+  auto gradients = random<B>(size, "gradients");
+  gradients[17] = std::numeric_limits<Scalar>::max();
+  gradients[18] = std::numeric_limits<Scalar>::denorm_min();
+  Tensor<B> values(3, 1), kept(3, 2);
+  const auto guard = [&] { B::guard(stream, gradients.data(), std::int64_t{size}, std::int64_t{8}, metrics.data()); };
+  guard();
+  CHECK(metrics == std::array<double, 3>{1, 2, 8});
+  B::commit(stream, metrics.data(), 3, values.data(), kept.data());
+  CHECK(kept == Tensor<B>(3, 1));
+  for (const std::size_t at : {std::size_t{0}, size / 2, size - 1}) {
+    for (const Scalar bad : {infinity, -infinity, std::numeric_limits<Scalar>::quiet_NaN()}) {
+      metrics = {1, 2, 8};
+      const Scalar good = std::exchange(gradients[at], bad);
+      for (int i = 0; i < 2; ++i) {  // the images are taken off once
+        guard();
+        CHECK(is_nan(metrics[int(Metric::loss)]));
+        CHECK(metrics[int(Metric::images)] == 0);
+      }
+      gradients[at] = good;
+    }
+  }
+  values = Tensor<B>(3, 5);
+  B::commit(stream, metrics.data(), 3, values.data(), kept.data());
+  CHECK(values == Tensor<B>(3, 1));
+  CHECK(kept == Tensor<B>(3, 1));
 }
 
 template <class B>
@@ -341,6 +421,7 @@ void check_all() {
   SUBCASE("max pool shifts") { max_pool_shifts<B>(); }
   SUBCASE("loss gradients balance") { loss_gradients_balance<B>(); }
   SUBCASE("NaN is not hidden") { nan_is_not_hidden<B>(); }
+  SUBCASE("a step is kept or not") { a_step_is_kept_or_not<B>(); }
   SUBCASE("impossible shapes are refused") { impossible_shapes_are_refused<B>(); }
 }
 

@@ -1,10 +1,16 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <condition_variable>
 #include <future>
+#include <limits>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <resnext/reference.hpp>
@@ -244,6 +250,205 @@ TEST_CASE("restoring parameters and velocities goes on as if never stopped") {
   CHECK(std::equal(a.values().begin(), a.values().end(), b.values().begin()));
   CHECK(a.batches_tracked() == 2);
   CHECK(b.batches_tracked() == 2);
+}
+
+namespace {
+
+template <class Executor>
+constexpr bool only_moves = std::is_move_constructible_v<Executor>&& std::is_move_assignable_v<Executor> &&
+                            !std::is_copy_constructible_v<Executor> && !std::is_copy_assignable_v<Executor>;
+static_assert(only_moves<Trainer<SmallCifar, B>> && only_moves<Classifier<SmallCifar, B>>);
+static_assert(only_moves<TrainingPlan<B>> && only_moves<InferencePlan<B>>);
+static_assert(!std::is_move_constructible_v<ParameterStore<B>>);  // plans point into it
+
+}  // namespace
+
+TEST_CASE("a trainer that moved, or was assigned, goes on as if it had stayed") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(31);
+  const RandomBatch batch("moved", 4, 8, 8, 3, Net::classes);
+  const auto step = [&](auto& trainer) {
+    trainer.set_learning_rate(0.1);
+    trainer.step(batch.images(), batch.labels);
+  };
+  Trainer<Net, B> stays(parameters);
+  for (int i = 0; i < 3; ++i) step(stays);
+
+  auto first = std::make_unique<Trainer<Net, B>>(parameters);
+  step(*first);
+  const TrainingPlan<B>* const plan = &first->plan(batch.images());
+  Trainer<Net, B> second(std::move(*first));
+  first.reset();
+  CHECK(&second.plan(batch.images()) == plan);
+  step(second);
+  Trainer<Net, B> third(random_parameters<Net>(32));
+  step(third);
+  third = std::move(second);
+  step(third);
+  CHECK(weights_of(third) == weights_of(stays));
+  CHECK(third.read_metrics().loss == stays.read_metrics().loss);
+}
+
+TEST_CASE("a classifier that moved, or was assigned, gives the same logits") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(33), others = random_parameters<Net>(34);
+  const RandomBatch batch("moved", 2, 8, 8, 3, Net::classes);
+  auto first = std::make_unique<Classifier<Net, B>>(parameters);
+  const auto logits = (*first)(batch.images());
+  const std::vector<double> expected(logits.begin(), logits.end());
+  Classifier<Net, B> second(std::move(*first));
+  first.reset();
+  const auto moved = second(batch.images());
+  CHECK(std::vector<double>(moved.begin(), moved.end()) == expected);
+  Classifier<Net, B> third(others);
+  third(batch.images());
+  third = std::move(second);
+  const auto assigned = third(batch.images());
+  CHECK(std::vector<double>(assigned.begin(), assigned.end()) == expected);
+}
+
+namespace {
+
+/// A rank whose sums are under way until they are waited for, and who sees whether somebody touches them before.
+struct SlowSums {
+  struct Seen {
+    int under_way = 0, done = 0, touched = 0;
+    bool fails = false;
+  };
+  std::shared_ptr<Seen> seen = std::make_shared<Seen>();
+
+  int rank() const { return 0; }
+  int size() const { return 1; }
+  void all_reduce(double* values, std::int64_t count, HostStream& stream) {
+    ++seen->under_way;
+    stream.defer([values, count, mine = std::vector<double>(values, values + count), all = seen] {
+      if (!std::equal(mine.begin(), mine.end(), values)) ++all->touched;
+      std::copy_n(mine.begin(), count, values);  // freed memory shows here
+      ++all->done;
+      if (all->fails) throw DeviceError("a rank is gone");
+    });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("gradients under way are waited for before they are written again, moved or freed") {
+  using Net = SmallCifar;
+  TrainerOptions options;
+  options.bucket_bytes = 1;  // a bucket for each tensor
+  const auto parameters = random_parameters<Net>(35);
+  const RandomBatch batch("slow", 4, 8, 8, 3, Net::classes), other("other", 4, 8, 8, 3, Net::classes);
+  SlowSums slow;
+  {
+    Trainer<Net, B, SlowSums> trainer(parameters, options, slow);
+    trainer.compute_gradients(batch.images(), batch.labels);
+    REQUIRE(slow.seen->under_way > 5);
+    CHECK(slow.seen->done == 0);
+    trainer.compute_gradients(other.images(), other.labels);
+    trainer.first_not_finite(batch.images(), batch.labels);
+    CHECK(slow.seen->done == slow.seen->under_way);
+    trainer.compute_gradients(batch.images(), batch.labels);
+    Trainer<Net, B, SlowSums> moved(std::move(trainer));
+    CHECK(slow.seen->done < slow.seen->under_way);
+  }
+  CHECK(slow.seen->done == slow.seen->under_way);
+  CHECK(slow.seen->touched == 0);
+
+  slow.seen->fails = true;
+  {
+    Trainer<Net, B, SlowSums> trainer(parameters, options, slow);
+    trainer.set_learning_rate(0.1);
+    const Tensors before = weights_of(trainer);
+    CHECK_THROWS_WITH_AS(trainer.step(batch.images(), batch.labels), "a rank is gone", DeviceError);
+    CHECK(slow.seen->done == slow.seen->under_way);  // the first wait that throws ends none of the others
+    CHECK(weights_of(trainer) == before);
+    trainer.compute_gradients(batch.images(), batch.labels);
+  }
+  CHECK(slow.seen->done == slow.seen->under_way);
+}
+
+namespace {
+
+/// Adds `extra` to the first gradient of the sums: what another rank sent.
+struct OtherRank {
+  std::shared_ptr<double> extra = std::make_shared<double>(0);
+
+  int rank() const { return 0; }
+  int size() const { return 2; }
+  template <class Scalar>
+  void all_reduce(Scalar* values, std::int64_t, HostStream&) {
+    values[0] += static_cast<Scalar>(*extra);
+  }
+};
+
+/// The bits of everything that a step changes.
+template <class T>
+std::vector<std::uint32_t> state_of(T& trainer) {
+  std::vector<std::uint32_t> all;
+  for (const auto& tensors : {Parameters<SmallCifar>(trainer.parameters()), trainer.velocities()}) {
+    for (const float value : tensors.values()) all.push_back(std::bit_cast<std::uint32_t>(value));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("what is not finite on any rank stops all of them at the same step, with all they had") {
+  using Net = SmallCifar;
+  const RandomBatch batch("stop", 4, 8, 8, 3, Net::classes);
+  for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+    OtherRank other;
+    Trainer<Net, B, OtherRank> trainer(random_parameters<Net>(36), {}, other);
+    trainer.set_learning_rate(0.1);
+    trainer.step(batch.images(), batch.labels);
+    const auto before = state_of(trainer);
+    *other.extra = bad;
+    trainer.step(batch.images(), batch.labels);
+    CHECK(state_of(trainer) == before);
+    *other.extra = 0;
+    trainer.step(batch.images(), batch.labels);  // stays so until somebody looks
+    CHECK(state_of(trainer) == before);
+    // ... and tells the other rank, which may have looked already
+    CHECK(!is_finite(trainer.gradients()["fc.bias"][0]));
+    const TrainingMetrics metrics = trainer.read_metrics();
+    CHECK(!is_finite(metrics.loss));
+    CHECK(metrics.images == 4);
+    CHECK(!trainer.first_not_finite(batch.images(), batch.labels));
+    trainer.step(batch.images(), batch.labels);
+    CHECK(state_of(trainer) != before);
+    CHECK(trainer.read_metrics().images == 4);
+  }
+}
+
+TEST_CASE_TEMPLATE("a bad loss or gradient changes nothing, and its place is named", T, Reference<float>,
+                   Reference<double>) {
+  using Net = SmallCifar;
+  const RandomBatch batch("place", 4, 8, 8, 3, Net::classes);
+  constexpr bool is_float = sizeof(typename T::Scalar) == 4;
+  const float large = is_float ? 1e30f : 1e38f;
+  const auto place = [&](Parameters<Net> parameters, double loss_scale) {
+    TrainerOptions options;
+    options.loss_scale = loss_scale;
+    Trainer<Net, T> trainer(parameters, options);
+    trainer.set_learning_rate(0.1);
+    const auto before = state_of(trainer);
+    trainer.step(batch.images(), batch.labels);
+    CHECK(state_of(trainer) == before);
+    CHECK(!is_finite(trainer.read_metrics().loss));
+    return trainer.first_not_finite(batch.images(), batch.labels).value_or("nowhere");
+  };
+  const auto good = random_parameters<Net>(37);
+  auto bad = good;
+  bad["layer1.0.conv2.weight"][3] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(place(bad, 1) == "the output of layer1.0.conv2");
+  bad = good;
+  bad["fc.bias"][1] = -std::numeric_limits<float>::infinity();  // a finite gradient, were it not for the loss
+  CHECK(place(bad, 1) == "the output of fc");
+  // the loss is finite, its gradient is until it meets a large scale
+  bad = good;
+  for (float& gamma : bad["layer2.0.bn2.weight"]) gamma = large;
+  for (float& weight : bad["layer2.0.conv3.weight"]) weight *= 1 / large;
+  CHECK(place(bad, is_float ? 1e14 : 1e290) == "the gradient of layer2.0.conv3.weight");
 }
 
 TEST_CASE("a network learns a batch by heart") {

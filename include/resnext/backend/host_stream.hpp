@@ -4,10 +4,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
+
+#include <resnext/backend/operators.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -15,12 +20,26 @@ namespace resnext {
 /// a communicator defers the wait for its transfer, and whoever needs the result joins first.
 class HostStream {
  public:
+  HostStream() = default;
+  /// Takes over what is outstanding: nobody waits for it twice, so there are no copies.
+  HostStream(HostStream&&) = default;
+  HostStream& operator=(HostStream&&) = default;
+
   /// Work that was started elsewhere; `wait` returns when it is done, and may throw what went wrong.
   void defer(std::function<void()> wait) { waits_.push_back(std::move(wait)); }
-  /// Waits for all that was deferred. Later work sees its results.
+  /// Waits for all that was deferred. Later work sees its results. Whatever goes wrong, nothing is outstanding
+  /// afterwards: memory may be freed or written again. Throws what the first wait threw.
   void join() {
-    auto waits = std::exchange(waits_, {});
-    for (auto& wait : waits) wait();
+    std::exception_ptr first;
+    for (const auto& wait : waits_) {
+      try {
+        wait();
+      } catch (...) {
+        if (!first) first = std::current_exception();
+      }
+    }
+    waits_.clear();
+    if (first) std::rethrow_exception(first);
   }
   /// True when nothing is outstanding.
   bool idle() const { return waits_.empty(); }
@@ -30,6 +49,14 @@ class HostStream {
 };
 
 namespace detail {
+
+/// Marks the sums of a step whose gradients are not finite, unless an earlier step did: see `Metric`.
+inline void discard_step(std::int64_t images, double* metrics) {
+  double& loss = metrics[static_cast<int>(Metric::loss)];
+  if (!is_finite(loss)) return;
+  loss = std::numeric_limits<double>::quiet_NaN();
+  metrics[static_cast<int>(Metric::images)] -= static_cast<double>(images);
+}
 
 /// The memory operations of the `Backend` concept where backend memory is host memory.
 template <class T>
@@ -46,6 +73,13 @@ struct HostMemory {
   static void download(HostStream& stream, const From* from, std::span<double> to) {
     stream.join();
     convert(std::span<const From>(from, to.size()), to.data());
+  }
+  static void guard(HostStream&, const T* gradients, std::int64_t size, std::int64_t images, double* metrics) {
+    if (!std::all_of(gradients, gradients + size, [](T x) { return is_finite(x); })) discard_step(images, metrics);
+  }
+  static void commit(HostStream&, const double* metrics, std::int64_t size, T* values, T* kept) {
+    const bool good = is_finite(metrics[static_cast<int>(Metric::loss)]);
+    std::copy_n(good ? values : kept, size, good ? kept : values);
   }
   static void clear(HostStream&, double* values, std::int64_t size) { std::fill_n(values, size, 0.0); }
   static void finish(HostStream& stream) { stream.join(); }

@@ -121,9 +121,10 @@ enum class Hyper : int {
   count
 };
 
-/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. The first batch
-/// whose loss is infinite or not a number ends the count of the images, and `sgd` changes nothing any more: so the
-/// trainer can still be asked where it went wrong when somebody reads the sums some steps later.
+/// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. From the first step
+/// whose loss or gradients are infinite or not a number, on any rank, the sum of the losses is not finite, no more
+/// images are counted, and `sgd` and `commit` change nothing: so the trainer can still be asked where it went wrong
+/// when somebody reads the sums some steps later.
 enum class Metric : int { loss, correct, images, count };
 
 // clang-format off
@@ -165,6 +166,11 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   B::clear(stream, metrics, size);                              // zeros
   B::finish(stream);                                            // waits for all that was enqueued
   B::accumulate(stream, x, y, size);                            // y += x
+  B::guard(stream, x, size, size, metrics);                     // gradients (of all ranks), how many, images of this batch, metrics: where a
+                                                                // gradient is not finite but the sum of the losses is, the latter
+                                                                // becomes NaN and the images are taken off again
+  B::commit(stream, metrics, size, y, y);                       // metrics, size, values, kept: kept = values, but values = kept while the
+                                                                // sum of the losses is not finite
 
   { inference.packed_size() } -> std::convertible_to<std::size_t>;
   { inference.scratch_size() } -> std::convertible_to<std::size_t>;
@@ -195,7 +201,9 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   { linear.scratch_size() } -> std::convertible_to<std::size_t>;
   linear.forward(stream, x, x, x, y, y);                        // x, weights, bias, y, scratch
   linear.backward(stream, x, x, x, y, y, y, y);                 // x, weights, dy, dx, dweights, dbias, scratch
-  loss.run(stream, x, labels, x, y, metrics);                   // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to)
+  loss.run(stream, x, labels, x, y, metrics);                   // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to);
+                                                                // dlogits are NaN while the sum of the losses is not finite, which tells
+                                                                // the other ranks
 
   B::sgd(stream, sgd, x, metrics, size, y, x, y);               // hyper, metrics, size, weights, gradient, velocity; nothing
                                                                 // changes while the sum of the losses is not finite

@@ -28,7 +28,8 @@ concept NetworkParameters = std::is_base_of_v<ParameterSource, P> && requires {
 }  // namespace detail
 
 /// Classifies batches of images with `Net` on backend `B`. Plans for the last few batch extents are kept, so H, W and N
-/// may change from call to call; a repeated extent allocates nothing. One classifier serves one thread.
+/// may change from call to call; a repeated extent allocates nothing. One classifier serves one thread. It moves, but
+/// has no copies.
 ///
 /// The parameters are read when a plan is built: they must outlive the classifier, and not change.
 template <class Net, Backend B>
@@ -44,6 +45,8 @@ class Classifier {
   }
   template <detail::NetworkParameters P>
   explicit Classifier(const P&&) = delete;
+  Classifier(Classifier&&) = default;
+  Classifier& operator=(Classifier&&) = default;
 
   /// Logits `[N, K]` of images `[N, H, W, C]`, valid until the next call.
   /// @throws ShapeError when the images do not fit the network.

@@ -23,6 +23,7 @@
 
 #include <resnext/backend/operators.hpp>
 #include <resnext/random.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -88,8 +89,8 @@ class GuardedTensor {
   std::vector<double> values(Stream& stream) const { return read(stream, zone, size_); }
   bool intact(Stream& stream) const {
     const auto before = read(stream, 0, zone), after = read(stream, zone + size_, zone);
-    const auto is_nan = [](double value) { return std::isnan(value); };
-    return std::all_of(before.begin(), before.end(), is_nan) && std::all_of(after.begin(), after.end(), is_nan);
+    const auto untouched = [](double value) { return is_nan(value); };
+    return std::all_of(before.begin(), before.end(), untouched) && std::all_of(after.begin(), after.end(), untouched);
   }
 
  private:
@@ -217,7 +218,7 @@ class OperatorTrial {
 inline void report_difference(GradientReport& report, const std::string& tensor, std::size_t element, double expected,
                               double found, double scale) {
   double error = std::abs(found - expected) / scale;
-  if (!(error < std::numeric_limits<double>::infinity())) error = std::numeric_limits<double>::infinity();
+  if (!is_finite(error)) error = std::numeric_limits<double>::infinity();
   if (error <= report.error) return;
   std::ostringstream text;
   text.precision(9);
@@ -251,7 +252,7 @@ GradientReport check_rules(const DifferentiableOperator<B>& op, OperatorTrial<B>
   const auto compare = [&](const std::string& prefix, const TestTensor& tensor, const std::vector<double>& first,
                            const std::vector<double>& second) {
     for (std::size_t i = 0; i < first.size() && fault.empty(); ++i) {
-      if (first[i] == second[i] && std::isfinite(first[i])) continue;
+      if (first[i] == second[i] && is_finite(first[i])) continue;
       std::ostringstream text;
       text << op.name << ' ' << prefix << tensor.name << '[' << i << "]: expected to be assigned, found " << first[i]
            << " on memory that held infinity and " << second[i] << " on memory that held NaN";

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -19,7 +20,8 @@ enum class Decay {
 };
 
 /// Weights, gradients and velocities as three flat arrays with one layout, cut into buckets for communication, and BN's
-/// running statistics. The layout runs from the last layer to the first, so that buckets fill up during backward.
+/// running statistics, twice: as the last forward pass left them, and as the last good step did. The layout runs from
+/// the last layer to the first, so that buckets fill up during backward.
 template <Backend B>
 class ParameterStore {
  public:
@@ -64,9 +66,13 @@ class ParameterStore {
     gradients_ = Array(learned);
     velocities_ = Array(learned);
     statistics_ = Array(statistics);
+    kept_statistics_ = Array(statistics);
     upload(state, weights(), stream);
     upload_statistics(state, stream);
   }
+
+  ParameterStore(const ParameterStore&) = delete;  // plans point into it: it stays where it is
+  ParameterStore& operator=(const ParameterStore&) = delete;
 
   /// Copies the learned tensors of `state` to a flat array of this store: weights(), gradients() or velocities().
   void upload(const StateDict& state, Scalar* flat, typename B::Stream& stream) const {
@@ -92,7 +98,13 @@ class ParameterStore {
   void upload_statistics(const StateDict& state, typename B::Stream& stream) {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
       B::upload(stream, state[slot], statistics_.data() + at);
+      B::upload(stream, state[slot], kept_statistics_.data() + at);
     });
+  }
+  /// Keeps the running statistics of this step or, where its metrics are not finite, takes the kept ones back.
+  void commit_statistics(typename B::Stream& stream, const double* metrics) {
+    B::commit(stream, metrics, static_cast<std::int64_t>(statistics_.size()), statistics_.data(),
+              kept_statistics_.data());
   }
   /// Copies BN's running statistics to the host.
   void download_statistics(StateDict& state, typename B::Stream& stream) const {
@@ -115,6 +127,9 @@ class ParameterStore {
   Scalar* statistics() { return statistics_.data(); }
   /// @}
 
+  /// Scalars of weights(), gradients() and velocities() each.
+  std::size_t size() const { return weights_.size(); }
+
   /// In the order in which they become complete.
   std::span<const Bucket> buckets() const { return buckets_; }
   /// In the order of the flat arrays.
@@ -134,7 +149,7 @@ class ParameterStore {
   std::vector<std::size_t> places_;  // of each slot of the state dict
   std::vector<Bucket> buckets_;
   std::vector<Segment> segments_;
-  Array weights_, gradients_, velocities_, statistics_;
+  Array weights_, gradients_, velocities_, statistics_, kept_statistics_;
 };
 
 }  // namespace resnext

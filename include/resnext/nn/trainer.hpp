@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,6 +21,7 @@
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/training_plan.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -64,12 +65,16 @@ struct ReduceBucket {
 };
 inline constexpr auto ignore_bucket = [](const auto&) {};
 
+inline bool all_finite(std::span<const double> values) {
+  return std::all_of(values.begin(), values.end(), [](double x) { return is_finite(x); });
+}
+
 /// Remembers the first layer that has a value which is not finite.
 struct FirstNotFinite {
-  std::optional<std::string>& layer;
+  std::optional<std::string>& place;
 
   void operator()(std::string_view name, Extent, std::span<const double> values) const {
-    if (!layer && !std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); })) layer = name;
+    if (!place && !all_finite(values)) place = "the output of " + std::string(name);
   }
 };
 
@@ -88,6 +93,11 @@ inline void check_labels(const Images& images, std::span<const std::int32_t> lab
 
 /// Trains `Net` on backend `B`, data-parallel over the ranks of `Comm`, each with its own batches and batch statistics.
 /// A step only enqueues work: metrics stay in backend memory until they are asked for. One trainer serves one thread.
+/// It moves, but has no copies; one that was moved from can only be assigned to or destroyed.
+///
+/// With weights alone, N ranks equal one rank with N times the batch in ghost batches of a rank's size. Running
+/// statistics do not: ghost batches are averaged, a rank has those of its own batches, and rank 0's are the ones that
+/// checkpoints keep.
 template <class Net, Backend B, class Comm>
 class Trainer {
   static_assert(Communicator<Comm, B>,
@@ -100,12 +110,7 @@ class Trainer {
 
   /// Starts from `parameters`, which must be the same on every rank. The learning rate starts at 0.
   explicit Trainer(const Parameters<Net>& parameters, TrainerOptions options = {}, Comm communicator = {})
-      : options_(options),
-        communicator_(std::move(communicator)),
-        state_(parameters),
-        store_(state_, stream_, options.decay, std::max<std::size_t>(1, options.bucket_bytes / sizeof(Scalar))),
-        hyper_(static_cast<std::size_t>(Hyper::count)),
-        metrics_(static_cast<std::size_t>(Metric::count)) {
+      : core_(std::make_unique<Core>(parameters, options, std::move(communicator))) {
     set_learning_rate(0);
   }
   /// Does not compile, in one sentence.
@@ -117,115 +122,156 @@ class Trainer {
 
   /// The rate of the steps that follow.
   void set_learning_rate(double rate) {
-    const std::array<double, static_cast<std::size_t>(Hyper::count)> hyper{
-        rate, options_.loss_scale, 1 / (options_.loss_scale * communicator_.size())};
-    B::upload(stream_, std::span<const double>(hyper), hyper_.data());
+    const double scale = core_->options.loss_scale;
+    const std::array<double, static_cast<std::size_t>(Hyper::count)> hyper{rate, scale,
+                                                                           1 / (scale * core_->communicator.size())};
+    B::upload(core_->stream, std::span<const double>(hyper), core_->hyper.data());
   }
 
-  /// One step on images `[N, H, W, C]` with labels in [0, K). From the first batch whose loss is infinite or not a
-  /// number until read_metrics() the weights stay what they are, and no more images are counted.
+  /// One step on images `[N, H, W, C]` with labels in [0, K). From the first step whose loss or gradients are infinite
+  /// or not a number, on whichever rank, until read_metrics() weights, velocities and running statistics stay what they
+  /// are on all ranks, and no more images are counted.
   /// @throws ShapeError when they do not fit the network or each other
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
             Profile* profile = nullptr) {
     compute_gradients(images, labels, observer, profile);
-    stream_.join();
-    for (const auto& segment : store_.segments()) {
-      SgdOptions sgd = options_.sgd;
+    auto& stream = core_->stream;
+    auto& store = core_->store;
+    double* const metrics = core_->metrics.data();
+    stream.join();
+    B::guard(stream, store.gradients(), static_cast<std::int64_t>(store.size()), std::int64_t{images.n}, metrics);
+    for (const auto& segment : store.segments()) {
+      SgdOptions sgd = core_->options.sgd;
       if (!segment.decayed) sgd.weight_decay = 0;
-      B::sgd(stream_, sgd, hyper_.data(), metrics_.data(), static_cast<std::int64_t>(segment.size),
-             store_.weights() + segment.offset, store_.gradients() + segment.offset,
-             store_.velocities() + segment.offset);
+      B::sgd(stream, sgd, core_->hyper.data(), metrics, static_cast<std::int64_t>(segment.size),
+             store.weights() + segment.offset, store.gradients() + segment.offset, store.velocities() + segment.offset);
     }
+    store.commit_statistics(stream, metrics);
   }
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
   void compute_gradients(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
                          Profile* profile = nullptr) {
     detail::check_labels(images, labels, Net::classes);
-    const detail::ReduceBucket<B, Comm> reduce{communicator_, stream_, store_.gradients()};
-    plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), std::ref(reduce), observer, profile);
-    state_.set_batches_tracked(state_.batches_tracked() + 1);
+    Core& core = *core_;
+    core.stream.join();  // sums of the call before may still be on their way
+    const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
+    plan(images).run(core.stream, images, labels, core.hyper.data(), core.metrics.data(), std::ref(reduce), observer,
+                     profile);
+    core.state.set_batches_tracked(core.state.batches_tracked() + 1);
   }
 
-  /// The first layer of the forward pass whose output for these images is infinite or not a number; nothing when all
-  /// are finite. It leaves its marks in the running statistics and on this rank only: for a run that ends here.
+  /// Where a step on these images first meets what is infinite or not a number, from the forward pass to the end of the
+  /// backward pass: "the output of layer1.0.conv2", "the gradient of fc.weight". Nothing when all is finite on this
+  /// rank. Gradients are this rank's afterwards, and running statistics have seen the images: for a run that ends here.
   std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
-    std::optional<std::string> layer;
-    const Observer observer = detail::FirstNotFinite{layer};
-    plan(images).run(stream_, images, labels, hyper_.data(), metrics_.data(), detail::ignore_bucket, &observer);
-    return layer;
+    detail::check_labels(images, labels, Net::classes);
+    Core& core = *core_;
+    core.stream.join();
+    std::optional<std::string> place;
+    const Observer observer = detail::FirstNotFinite{place};
+    typename B::template Buffer<double> metrics(static_cast<std::size_t>(Metric::count));
+    plan(images).run(core.stream, images, labels, core.hyper.data(), metrics.data(), detail::ignore_bucket, &observer);
+    if (place) return place;
+    show_gradients([&](std::string_view name, std::span<const double> values) {  // the last one is the first to be made
+      if (!detail::all_finite(values)) place = "the gradient of " + std::string(name);
+    });
+    return place;
   }
 
   /// Waits, reads the sums of this rank since the last call, and clears them.
   TrainingMetrics read_metrics() {
     std::array<double, static_cast<std::size_t>(Metric::count)> sums{};
-    B::download(stream_, metrics_.data(), std::span(sums));
-    B::clear(stream_, metrics_.data(), static_cast<std::int64_t>(sums.size()));
+    B::download(core_->stream, core_->metrics.data(), std::span(sums));
+    B::clear(core_->stream, core_->metrics.data(), static_cast<std::int64_t>(sums.size()));
     return {sums[0], sums[1], sums[2]};
   }
 
   /// Waits and copies the learned tensors and running statistics to the host. Valid until the next call.
   const Parameters<Net>& parameters() {
-    store_.download(store_.weights(), state_, stream_);
-    store_.download_statistics(state_, stream_);
-    return state_;
+    core_->store.download(core_->store.weights(), core_->state, core_->stream);
+    core_->store.download_statistics(core_->state, core_->stream);
+    return core_->state;
   }
   /// Gradients of the last step by name, summed over the ranks and times the loss scale.
-  Parameters<Net> gradients() { return copy(store_.gradients()); }
+  Parameters<Net> gradients() { return copy(core_->store.gradients()); }
   /// Momentum buffers by name: with parameters(), all that a run's state consists of on this rank.
-  Parameters<Net> velocities() { return copy(store_.velocities()); }
+  Parameters<Net> velocities() { return copy(core_->store.velocities()); }
   /// Shows the gradients as they are now, in the backend's precision: `visit(name, std::span<const
   /// double>)`.
   template <class Visit>
   void show_gradients(Visit&& visit) {
-    stream_.join();
-    store_.show(state_, store_.gradients(), stream_, visit);
+    core_->stream.join();
+    core_->store.show(core_->state, core_->store.gradients(), core_->stream, visit);
   }
   /// The same of the weights.
   template <class Visit>
   void show_weights(Visit&& visit) {
-    store_.show(state_, store_.weights(), stream_, visit);
+    core_->store.show(core_->state, core_->store.weights(), core_->stream, visit);
   }
   /// Goes on from a state that parameters() and velocities() gave.
   void restore(const Parameters<Net>& parameters, const Parameters<Net>& velocities) {
-    state_ = parameters;
-    store_.upload(parameters, store_.weights(), stream_);
-    store_.upload_statistics(parameters, stream_);
-    store_.upload(velocities, store_.velocities(), stream_);
+    core_->state = parameters;
+    core_->store.upload(parameters, core_->store.weights(), core_->stream);
+    core_->store.upload_statistics(parameters, core_->stream);
+    core_->store.upload(velocities, core_->store.velocities(), core_->stream);
   }
 
   /// The plan for batches like this one, built if need be.
   TrainingPlan<B>& plan(const Images& images) {
-    for (auto at = plans_.begin(); at != plans_.end(); ++at) {
+    auto& plans = core_->plans;
+    for (auto at = plans.begin(); at != plans.end(); ++at) {
       if (!at->fits(images)) continue;
-      plans_.splice(plans_.begin(), plans_, at);
-      return plans_.front();
+      plans.splice(plans.begin(), plans, at);
+      return plans.front();
     }
-    if (plans_.size() == most_plans) plans_.pop_back();
-    plans_.emplace_front(B::template training_registry<Net>(), static_cast<const StateDict&>(state_), store_, images.n,
-                         Extent{images.h, images.w, images.c}, options_.label_smoothing, options_.ghost_batch);
-    return plans_.front();
+    if (plans.size() == most_plans) plans.pop_back();
+    plans.emplace_front(B::template training_registry<Net>(), static_cast<const StateDict&>(core_->state), core_->store,
+                        images.n, Extent{images.h, images.w, images.c}, core_->options.label_smoothing,
+                        core_->options.ghost_batch);
+    return plans.front();
   }
   /// As given to the constructor.
-  const Comm& communicator() const { return communicator_; }
+  const Comm& communicator() const { return core_->communicator; }
 
  private:
+  /// All that plans and transfers under way point to: it stays where it is while the trainer moves.
+  struct Core {
+    Core(const Parameters<Net>& parameters, const TrainerOptions& chosen, Comm comm)
+        : options(chosen),
+          communicator(std::move(comm)),
+          state(parameters),
+          store(state, stream, options.decay, std::max<std::size_t>(1, options.bucket_bytes / sizeof(Scalar))),
+          hyper(static_cast<std::size_t>(Hyper::count)),
+          metrics(static_cast<std::size_t>(Metric::count)) {}
+    ~Core() {
+      try {
+        stream.join();  // gradients that are under way must not be freed
+      } catch (...) {   // nobody is left who needs them
+      }
+    }
+    Core(const Core&) = delete;
+    Core& operator=(const Core&) = delete;
+
+    TrainerOptions options;
+    Comm communicator;
+    typename B::Stream stream;
+    Parameters<Net> state;  // names, shapes and the last download
+    ParameterStore<B> store;
+    typename B::template Buffer<Scalar> hyper;
+    typename B::template Buffer<double> metrics;
+    std::list<TrainingPlan<B>> plans;  // most recently used first
+  };
+
   Parameters<Net> copy(const Scalar* flat) {
     Parameters<Net> host;
-    stream_.join();
-    store_.download(flat, host, stream_);
+    core_->stream.join();
+    core_->store.download(flat, host, core_->stream);
     return host;
   }
 
-  TrainerOptions options_;
-  Comm communicator_;
-  typename B::Stream stream_;
-  Parameters<Net> state_;  // names, shapes and the last download
-  ParameterStore<B> store_;
-  typename B::template Buffer<Scalar> hyper_;
-  typename B::template Buffer<double> metrics_;
-  std::list<TrainingPlan<B>> plans_;  // most recently used first
+  std::unique_ptr<Core> core_;
 };
 
 }  // namespace resnext

@@ -1,5 +1,6 @@
 /// @file
-/// Numbers by their bits: finite or not under any compiler option, the formats of 16 bits, products that cannot overflow.
+/// Numbers by their bits: finite or not under any compiler option, the formats of 16 bits, products that cannot
+/// overflow.
 #pragma once
 
 #include <bit>
@@ -25,6 +26,12 @@ constexpr bool is_nan(double x) {
   return (std::bit_cast<std::uint64_t>(x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
 }
 
+/// The larger of x and 0; what is not a number stays so.
+template <class T>
+constexpr T rectified(T x) {
+  return x > 0 || is_nan(x) ? x : T(0);
+}
+
 /// The value of a bfloat16. Exact.
 constexpr float bfloat16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
@@ -42,9 +49,10 @@ constexpr float half_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(sign | (top + 103) << 23 | (fraction << (23 - top) & 0x7FFFFFu));
 }
 
-/// The product of extents that come from outside, times the size of an element: 0 where an extent is 0. Nothing when one
-/// is negative, or when the product of the others does not fit in 63 bits.
-constexpr std::optional<std::uint64_t> checked_product(std::span<const std::int64_t> extents, std::uint64_t element = 1) {
+/// The product of extents that come from outside, times the size of an element: 0 where an extent is 0. Nothing when
+/// one is negative, or when the product of the others does not fit in 63 bits.
+constexpr std::optional<std::uint64_t> checked_product(std::span<const std::int64_t> extents,
+                                                       std::uint64_t element = 1) {
   constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   std::uint64_t product = element;
   bool empty = false;

@@ -107,12 +107,12 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
       good -= batch->count;
       batch = &train.next();
     }
-    const auto layer = trainer.first_not_finite(
+    const auto place = trainer.first_not_finite(
         Images(batch->images, batch->count, data.height, data.width, data.channels), batch->labels);
     const std::int64_t step = state.step - state.batch + bad + 1;
     fail<Error>("the loss became ", fresh.loss, " at step ", step, " (epoch ", state.epoch + 1, ", learning rate ",
-                options.schedule(step - 1), "), first seen ",
-                layer ? "in the output of " + *layer : "in the loss itself", "; ", advice());
+                options.schedule(step - 1), "), first seen ", place ? "in " + *place : "on another rank", "; ",
+                advice());
   };
   const auto read_metrics = [&] {
     const TrainingMetrics fresh = trainer.read_metrics();

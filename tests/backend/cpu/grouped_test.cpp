@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace resnext;
@@ -212,6 +213,24 @@ TEST_CASE("rounding does not depend on how the work is divided") {
   const auto work = GroupedConvolution<4>::forward_work(s, x.data(), packed.data(), nullptr, false, parts.data());
   for (int unit = 0; unit < work.units(); ++unit) work.run(unit, unit + 1);
   CHECK(std::memcmp(whole.data(), parts.data(), whole.size() * sizeof(float)) == 0);
+}
+
+TEST_CASE("work in as many parts as the scratch memory is for, whatever the number of threads is by then") {
+  const GroupedShape s{2, 7, 7, 256, 1};
+  const Guarded x(elements(s.n, s.h, s.w, s.channels), "x"), dy(x.size(), "dy");
+  for (const Isa isa : available_isas()) {
+    const Guarded dw(elements(s.channels, 32, 3, 3)), expected(dw.size());
+    const Guarded scratch(GroupedConvolution<32>::scratch_size(s, isa));
+    GroupedConvolution<32>::backward_weights(s, x.data(), dy.data(), expected.data(), scratch.data(), isa);
+    for (const int parts : {1, 3}) {
+      const Guarded guarded(GroupedConvolution<32>::scratch_size(s, isa, parts));
+      std::thread([&] {
+        GroupedConvolution<32>::backward_weights(s, x.data(), dy.data(), dw.data(), guarded.data(), isa, parts);
+      }).join();
+      CHECK(guarded.margin_untouched());
+      CHECK(std::memcmp(dw.data(), expected.data(), dw.size() * sizeof(float)) == 0);
+    }
+  }
 }
 
 TEST_CASE("impossible extents are an error") {

@@ -162,7 +162,7 @@ class CpuConvolution {
     kernel_ = find_kernel(shape, registry);
     if (kernel_ != nullptr) {
       scratch_size_ =
-          std::max(kernel_->packed_size(shape.in, isa()), kernel_->scratch_size(grouped_shape(shape), isa()));
+          std::max(kernel_->packed_size(shape.in, isa()), kernel_->scratch_size(grouped_shape(shape), isa(), parts_));
       implementation_ = kernel_name(*kernel_);
     } else {
       with_onednn(path_, what_, [&] { build(); });
@@ -193,7 +193,9 @@ class CpuConvolution {
 
   void backward_weights(CpuStream& stream, const float* x, const float* dy, float* dweights, float* scratch) {
     if (outer_) return outer_->run(dy, x, dweights, scratch);
-    if (kernel_ != nullptr) return kernel_->backward_weights(grouped_shape(shape_), x, dy, dweights, scratch, isa());
+    if (kernel_ != nullptr) {
+      return kernel_->backward_weights(grouped_shape(shape_), x, dy, dweights, scratch, isa(), parts_);
+    }
     with_onednn(path_, what_, [&] {
       float* packed = backward_weights_.reorder ? scratch : dweights;
       backward_weights_.convolution.run(stream.onednn(), {x, dy, packed, scratch + backward_weights_.packed_size});
@@ -266,6 +268,7 @@ class CpuConvolution {
   ConvolutionShape shape_;
   std::string path_, what_;
   const GroupedKernel* kernel_ = nullptr;
+  int parts_ = threads();              // that the scratch memory is for
   std::optional<Product> product_;     // backward data
   std::optional<OuterProduct> outer_;  // backward weights
   Pass forward_, backward_data_, backward_weights_;

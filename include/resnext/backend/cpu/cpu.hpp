@@ -66,6 +66,9 @@ struct Cpu<float> : detail::HostMemory<float> {
   static void accumulate(HostStream&, const float* x, float* y, std::int64_t size) {
     detail::pointwise(y, x, y, size, false);
   }
+  static void guard(HostStream&, const float* gradients, std::int64_t size, std::int64_t images, double* metrics) {
+    if (!detail::all_finite(gradients, size)) detail::discard_step(images, metrics);
+  }
   static void sgd(HostStream&, const SgdOptions& options, const float* hyper, const double* metrics, std::int64_t size,
                   float* weights, const float* gradient, float* velocity) {
     detail::cpu_sgd(options, hyper, metrics, size, weights, gradient, velocity);

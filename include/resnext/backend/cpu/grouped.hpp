@@ -436,16 +436,15 @@ class GroupedSums {
   SumsKernels kernels_;
 };
 
-/// Calls run(begin, end, thread) with an even share of the units for every thread.
+/// Calls run(begin, end, part) with an even share of the units for every part.
 template <class Run>
-void run_parallel(long long units, const Run& run) {
-  const int parts = threads();
+void run_parallel(long long units, int parts, const Run& run) {
   parallel_for(parts,
                [&](int t) { run(static_cast<int>(units * t / parts), static_cast<int>(units * (t + 1) / parts), t); });
 }
 
 inline void run_parallel(const GroupedRows& work) {
-  run_parallel(work.units(), [&](int begin, int end, int) { work.run(begin, end); });
+  run_parallel(work.units(), threads(), [&](int begin, int end, int) { work.run(begin, end); });
 }
 
 template <int d, Pass pass>
@@ -528,25 +527,25 @@ struct GroupedConvolution {
                                                  : detail::choose_rows<d, detail::Pass::transposed2>(isa)));
   }
 
-  /// Floats of scratch that `backward_weights` needs with the present number of threads.
-  static std::size_t scratch_size(const GroupedShape& shape, Isa isa = resnext::isa()) {
+  /// Floats of scratch that `backward_weights` needs for work in `parts`, one for a thread.
+  static std::size_t scratch_size(const GroupedShape& shape, Isa isa = resnext::isa(), int parts = threads()) {
     const detail::Blocking cut = blocking(shape.channels, isa);
-    return cut.packed_size() + static_cast<unsigned>(threads()) * detail::GroupedSums::buffer_floats(shape, cut);
+    return cut.packed_size() + static_cast<unsigned>(parts) * detail::GroupedSums::buffer_floats(shape, cut);
   }
 
   /// dw [channels, d, 3, 3] = sum over the batch of x [n, h, w, channels] times dy [n, out_h, out_w, channels].
-  /// `scratch` has scratch_size(shape) floats; its content does not matter.
+  /// `scratch` has scratch_size(shape, isa, parts) floats, of the same parts; its content does not matter.
   static void backward_weights(const GroupedShape& shape, const float* x, const float* dy, float* dw, float* scratch,
-                               Isa isa = resnext::isa()) {
+                               Isa isa = resnext::isa(), int parts = threads()) {
     detail::check(shape, d);
     isa = detail::fitting(isa, shape.channels, d);
     const detail::Blocking cut = blocking(shape.channels, isa);
     const std::size_t buffer = detail::GroupedSums::buffer_floats(shape, cut);
     const detail::GroupedSums work(shape, cut, x, dy, scratch, detail::choose_sums<d>(isa, shape.stride));
-    detail::run_parallel(work.units(), [&](int begin, int end, int thread) {
-      work.run(begin, end, scratch + cut.packed_size() + static_cast<unsigned>(thread) * buffer);
+    detail::run_parallel(work.units(), parts, [&](int begin, int end, int part) {
+      work.run(begin, end, scratch + cut.packed_size() + static_cast<unsigned>(part) * buffer);
     });
-    detail::run_parallel(cut.blocks, [&](int begin, int end, int) { work.unpack(begin, end, dw); });
+    detail::run_parallel(cut.blocks, parts, [&](int begin, int end, int) { work.unpack(begin, end, dw); });
   }
 
  private:

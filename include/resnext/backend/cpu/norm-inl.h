@@ -74,15 +74,15 @@ inline void norm_forward(const NormTask& task, const float* x, const float* othe
   if (task.past_caches) finish_stores();
 }
 
-/// The gradient before the ReLU: dy + dy2 where the output was positive. Without an addition the output's sign is
-/// computed again, as forward did, which is cheaper than reading the output.
+/// The gradient before the ReLU: dy + dy2 where the output was positive or not a number. Without an addition the
+/// output's sign is computed again, as forward did, which is cheaper than reading the output.
 RESNEXT_INLINE Vec norm_gradient(const NormTask& task, const float* y, const float* dy, const float* dy2,
                                  std::ptrdiff_t at, Vec centred, Vec scale, Vec beta, int n) {
   Vec g = load_some(dy + at, n);
   if (dy2 != nullptr) g = g + load_some(dy2 + at, n);
   if (!task.relu) return g;
   const Vec out = y != nullptr ? load_some(y + at, n) : fma(centred, scale, beta);
-  return select(greater(out, zero()), g, zero());
+  return relu_gradient(out, g);
 }
 
 /// first[c] += sum of g, second[c] += sum of g (x - mean); `kept` (may be null) gets g. `y` is null where its sign is

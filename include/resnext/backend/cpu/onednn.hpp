@@ -12,6 +12,7 @@
 #include <dnnl.hpp>
 
 #include <resnext/backend/cpu/isa.hpp>
+#include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/error.hpp>
 
@@ -19,22 +20,48 @@ namespace resnext {
 
 namespace detail {
 
+/// @throws DeviceError for a oneDNN that computes on other threads than ours: two pools on the same cores are slower
+/// than one, and a thread pool of the caller's would be left idle. A sequential one is taken as it is.
+inline void check_runtime(unsigned runtime) {
+  if (runtime == DNNL_RUNTIME_OMP || runtime == DNNL_RUNTIME_SEQ) return;
+  fail<DeviceError>("oneDNN: expected a library built for OpenMP (ONEDNN_CPU_RUNTIME=OMP), found one for ",
+                    runtime == DNNL_RUNTIME_TBB          ? "TBB"
+                    : runtime == DNNL_RUNTIME_THREADPOOL ? "thread pools"
+                                                         : "another run-time library",
+                    "; link the other build, Debian's for instance");
+}
+
+/// @throws DeviceError where oneDNN would use an instruction set that `RESNEXT_ISA` excludes.
+inline void check_lowered(Isa wanted, dnnl::status status, dnnl::cpu_isa effective) {
+  const auto most = static_cast<unsigned>(wanted == Isa::avx2 ? dnnl::cpu_isa::avx2 : dnnl::cpu_isa::sse41);
+  if ((static_cast<unsigned>(effective) & ~most) == 0) return;  // each one's bits contain those below it
+  fail<DeviceError>("RESNEXT_ISA=", name(wanted), ": oneDNN does not follow (",
+                    dnnl_status2str(static_cast<dnnl_status_t>(status)),
+                    "); it was used before this library, or built without this setting. Set ONEDNN_MAX_CPU_ISA=",
+                    wanted == Isa::avx2 ? "AVX2" : "SSE41", " too, or unset RESNEXT_ISA");
+}
+
 /// The engine of all primitives. Where `RESNEXT_ISA` lowers the instruction set of our kernels it lowers oneDNN's too,
 /// which is possible only before the first primitive.
+/// @throws DeviceError when that is too late, or oneDNN runs on other threads
 inline const dnnl::engine& onednn_engine() {
   static const dnnl::engine engine = [] {
+    check_runtime(dnnl_version()->cpu_runtime);
     if (isa() != available_isas().back()) {
-      dnnl::set_max_cpu_isa(isa() == Isa::avx2 ? dnnl::cpu_isa::avx2 : dnnl::cpu_isa::sse41);
+      const auto status = dnnl::set_max_cpu_isa(isa() == Isa::avx2 ? dnnl::cpu_isa::avx2 : dnnl::cpu_isa::sse41);
+      check_lowered(isa(), status, dnnl::get_effective_cpu_isa());
     }
     return dnnl::engine(dnnl::engine::kind::cpu, 0);
   }();
   return engine;
 }
 
-/// Runs `f`; what oneDNN throws becomes a DeviceError: "layer1.0.conv1: oneDNN refused <what>: <its words>".
+/// Runs `f` on threads() of oneDNN's; what it throws becomes a DeviceError: "layer1.0.conv1: oneDNN refused <what>:
+/// <its words>".
 template <class F>
 auto with_onednn(std::string_view path, std::string_view what, const F& f) {
   try {
+    const ThreadScope scope(threads());
     return f();
   } catch (const dnnl::error& error) {
     fail<DeviceError>(path, ": oneDNN refused ", what, ": ", error.what(), " (", dnnl_status2str(error.status), ")");
@@ -80,7 +107,8 @@ typename Op::primitive_desc describe_backward(const Forward& forward, const Argu
 constexpr std::size_t lines(std::size_t bytes) { return (bytes + 63) / 64 * 16; }
 
 /// A primitive with its memory objects, made once. Running it sets their pointers, in the order of the construction;
-/// all that oneDNN still allocates then is a small table of its own.
+/// all that oneDNN still allocates then is a small table of its own. It runs on as many threads as it was made for:
+/// oneDNN sizes scratch memory and cuts the work for them.
 class Primitive {
  public:
   struct Argument {
@@ -102,6 +130,7 @@ class Primitive {
 
   /// @throws dnnl::error
   void run(const dnnl::stream& stream, std::initializer_list<const void*> data) {
+    const ThreadScope scope(threads_);
     std::size_t i = 0;
     for (const void* pointer : data) memories_[i++].set_data_handle(const_cast<void*>(pointer));
     dnnl::error::wrap_c_api(
@@ -113,6 +142,7 @@ class Primitive {
   dnnl::primitive primitive_;
   std::vector<dnnl::memory> memories_;
   std::vector<dnnl_exec_arg_t> arguments_;
+  int threads_ = threads();
 };
 
 /// Copies from one layout to another; empty where they are the same.

@@ -25,10 +25,10 @@ inline void pointwise(const float* x, const float* other, float* y, std::ptrdiff
   });
 }
 
-/// dx = dy where y > 0, else 0.
+/// dx = dy where y > 0 or not a number, else 0.
 inline void rectify_backward(const float* y, const float* dy, float* dx, std::ptrdiff_t size) {
   for_each_vector(size, [&](std::ptrdiff_t i, int n) RESNEXT_INLINED {
-    store_some(dx + i, select(greater(load_some(y + i, n), zero()), load_some(dy + i, n), zero()), n);
+    store_some(dx + i, relu_gradient(load_some(y + i, n), load_some(dy + i, n)), n);
   });
 }
 
@@ -53,4 +53,12 @@ inline void sgd(const SgdTask& task, float* weights, const float* gradient, floa
     store_some(velocity + i, v, n);
     store_some(weights + i, fma(rate, task.nesterov ? fma(momentum, v, g) : v, w), n);
   });
+}
+
+/// True if no value is infinite or not a number.
+inline bool all_finite(const float* x, std::ptrdiff_t size) {
+  Mask bad = none();
+  for_each_vector(
+      size, [&](std::ptrdiff_t i, int n) RESNEXT_INLINED { bad = either(bad, is_not_finite(load_some(x + i, n))); });
+  return !any(bad);
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -12,6 +12,7 @@
 #include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/backend/operators.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -39,11 +40,12 @@ struct SgdTask {
 
 namespace resnext::detail {
 
-/// Cuts [0, size) into a run for each thread, in whole cache lines, and calls `f(begin, end)`; small work is not cut.
+/// Cuts [0, size) into a run for each thread, in multiples of `grain`, and calls `f(begin, end)`; small work is not
+/// cut.
 template <class F>
-void parallel_runs(std::int64_t size, std::int64_t least, const F& f) {
+void parallel_runs(std::int64_t size, std::int64_t least, std::int64_t grain, const F& f) {
   const int parts = static_cast<int>(std::clamp<std::int64_t>(size / std::max<std::int64_t>(least, 1), 1, threads()));
-  const std::int64_t part = (size + parts - 1) / parts;
+  const std::int64_t part = ((size + parts - 1) / parts + grain - 1) / grain * grain;
   parallel_for(parts, [&](int t) {
     const std::int64_t begin = std::min(size, t * part);
     const std::int64_t end = std::min(size, begin + part);
@@ -51,23 +53,34 @@ void parallel_runs(std::int64_t size, std::int64_t least, const F& f) {
   });
 }
 
+/// Floats of a cache line, which two threads should not write.
+inline constexpr std::int64_t cache_line = 16;
 /// Floats below which a second thread costs more than it brings.
 inline constexpr std::int64_t least_run = 16 * 1024;
 
 /// y = x + other (may be null), rectified if asked.
 inline void pointwise(const float* x, const float* other, float* y, std::int64_t size, bool relu) {
-  parallel_runs(size, least_run, [&](std::int64_t begin, std::int64_t end) {
+  parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
     RESNEXT_CALL(pointwise, x + begin, other == nullptr ? nullptr : other + begin, y + begin, end - begin, relu);
   });
+}
+
+/// True if no value is infinite or not a number.
+inline bool all_finite(const float* x, std::int64_t size) {
+  std::atomic<bool> finite{true};
+  parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
+    if (!RESNEXT_CALL(all_finite, x + begin, end - begin)) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load(std::memory_order_relaxed);
 }
 
 /// See `SgdOptions` and `Metric`; one pass over all parameters.
 inline void cpu_sgd(const SgdOptions& options, const float* hyper, const double* metrics, std::int64_t size,
                     float* weights, const float* gradient, float* velocity) {
-  if (!std::isfinite(metrics[static_cast<int>(Metric::loss)])) return;
+  if (!is_finite(metrics[static_cast<int>(Metric::loss)])) return;
   const SgdTask task{hyper[static_cast<int>(Hyper::learning_rate)], hyper[static_cast<int>(Hyper::gradient_scale)],
                      static_cast<float>(options.weight_decay), static_cast<float>(options.momentum), options.nesterov};
-  parallel_runs(size, least_run, [&](std::int64_t begin, std::int64_t end) {
+  parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
     RESNEXT_CALL(sgd, task, weights + begin, gradient + begin, velocity + begin, end - begin);
   });
 }
@@ -81,7 +94,7 @@ class CpuScaleShift {
 
   void run(HostStream&, const float* x, const float* scale, const float* shift, float* y) const {
     const std::int64_t c = shape_.c;
-    parallel_runs(shape_.size() / c, least_run / c, [&](std::int64_t begin, std::int64_t end) {
+    parallel_runs(shape_.size() / c, least_run / c, 1, [&](std::int64_t begin, std::int64_t end) {
       RESNEXT_CALL(scale_shift, x + begin * c, scale, shift, y + begin * c, end - begin, shape_.c, relu_);
     });
   }
@@ -91,7 +104,8 @@ class CpuScaleShift {
   bool relu_;
 };
 
-/// Addition and/or ReLU. Where the sum is exactly zero the gradient of ReLU is zero.
+/// Addition and/or ReLU. Where the sum is exactly zero the gradient of ReLU is zero; where it is not a number the
+/// gradient passes, as in torch.nn.ReLU.
 class CpuPointwise {
  public:
   CpuPointwise(const MapShape& shape, bool add, bool relu) : size_(shape.size()), add_(add), relu_(relu) {
@@ -107,7 +121,7 @@ class CpuPointwise {
       if (dx != dy) pointwise(dy, nullptr, dx, size_, false);
       return;
     }
-    parallel_runs(size_, least_run, [&](std::int64_t begin, std::int64_t end) {
+    parallel_runs(size_, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
       RESNEXT_CALL(rectify_backward, y + begin, dy + begin, dx + begin, end - begin);
     });
   }

@@ -2,13 +2,7 @@
 
 /// The larger of v and best, where a NaN is larger than any number; true in `taken` where it is v.
 RESNEXT_INLINE Vec larger(Vec v, Vec best, Mask& taken) {
-#if RESNEXT_LANES == 16
-  taken = static_cast<Mask>(greater(v, best) | _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q));
-#elif RESNEXT_LANES == 8
-  taken = _mm256_or_ps(greater(v, best), _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-#else
-  taken = greater(v, best) | (v != v);
-#endif
+  taken = either(without(greater(v, best), is_nan(best)), is_nan(v));
   return select(taken, v, best);
 }
 

@@ -25,17 +25,17 @@ struct GroupedKernel {
                            float* y, Isa);
   using BackwardData = void (*)(const GroupedShape&, const float* dy, const float* packed, float* dx, Isa);
   using BackwardWeights = void (*)(const GroupedShape&, const float* x, const float* dy, float* dweights,
-                                   float* scratch, Isa);
+                                   float* scratch, Isa, int parts);
   /// @}
 
-  int width = 0;                                                    ///< channels of a group
-  std::size_t (*packed_size)(int channels, Isa) = nullptr;          ///< floats
-  Pack pack_forward = nullptr;                                      ///< weights for forward
-  Forward forward = nullptr;                                        ///< reads packed weights
-  PackBackward pack_backward_data = nullptr;                        ///< null for inference, as the rest
-  BackwardData backward_data = nullptr;                             ///< reads packed weights
-  BackwardWeights backward_weights = nullptr;                       ///< writes them as they are in a file
-  std::size_t (*scratch_size)(const GroupedShape&, Isa) = nullptr;  ///< of backward_weights
+  int width = 0;                                                               ///< channels of a group
+  std::size_t (*packed_size)(int channels, Isa) = nullptr;                     ///< floats
+  Pack pack_forward = nullptr;                                                 ///< weights for forward
+  Forward forward = nullptr;                                                   ///< reads packed weights
+  PackBackward pack_backward_data = nullptr;                                   ///< null for inference, as the rest
+  BackwardData backward_data = nullptr;                                        ///< reads packed weights
+  BackwardWeights backward_weights = nullptr;                                  ///< writes them as they are in a file
+  std::size_t (*scratch_size)(const GroupedShape&, Isa, int parts) = nullptr;  ///< of backward_weights
 };
 
 /// Kernels by width; empty unless a network filled it.

@@ -11,6 +11,7 @@
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/backend/operators.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -52,7 +53,7 @@ class ReferenceBatchNorm {
       for_each(group, [&](std::size_t i, std::size_t c) {
         double value = (x[i] - mean[c]) * variance[c] + beta[c];
         if (options_.add) value += other[i];
-        y[i] = static_cast<T>(options_.relu ? std::max(value, 0.0) : value);
+        y[i] = static_cast<T>(options_.relu ? rectified(value) : value);
       });
     }
     const double keep = 1 - options_.momentum, take = options_.momentum / static_cast<double>(groups_);
@@ -67,7 +68,7 @@ class ReferenceBatchNorm {
     auto &sum = first_, &projection = second_;
     const double count = static_cast<double>(rows_);
     const auto gradient = [&](std::size_t i) {
-      if (options_.relu && y[i] <= 0) return 0.0;
+      if (options_.relu && y[i] <= 0 && !is_nan(y[i])) return 0.0;
       return dy2 == nullptr ? double{dy[i]} : double{dy[i]} + double{dy2[i]};
     };
     clear(first_total_, second_total_);
@@ -137,7 +138,7 @@ class ReferenceScaleShift {
     for (const T* end = x + shape_.size(); x != end; x += shape_.c, y += shape_.c) {
       for (int c = 0; c < shape_.c; ++c) {
         const T value = x[c] * scale[c] + shift[c];
-        y[c] = relu_ ? std::max(value, T(0)) : value;
+        y[c] = relu_ ? rectified(value) : value;
       }
     }
   }
@@ -147,7 +148,8 @@ class ReferenceScaleShift {
   bool relu_;
 };
 
-/// Addition and/or ReLU. Where the sum is exactly zero the gradient of ReLU is zero.
+/// Addition and/or ReLU. Where the sum is exactly zero the gradient of ReLU is zero; where it is not a number the
+/// gradient passes, as in torch.nn.ReLU.
 template <class T>
 class ReferencePointwise {
  public:
@@ -158,12 +160,12 @@ class ReferencePointwise {
   void forward(HostStream&, const T* x, const T* other, T* y) const {
     for (std::int64_t i = 0; i < size_; ++i) {
       const T value = add_ ? x[i] + other[i] : x[i];
-      y[i] = relu_ ? std::max(value, T(0)) : value;
+      y[i] = relu_ ? rectified(value) : value;
     }
   }
 
   void backward(HostStream&, const T* y, const T* dy, T* dx) const {
-    for (std::int64_t i = 0; i < size_; ++i) dx[i] = relu_ && y[i] <= 0 ? T(0) : dy[i];
+    for (std::int64_t i = 0; i < size_; ++i) dx[i] = relu_ && y[i] <= 0 && !is_nan(y[i]) ? T(0) : dy[i];
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/backend/operators.hpp>
 #include <resnext/backend/reference/matrix.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -164,7 +165,7 @@ class ReferenceInferenceConvolution {
     for (T* end = y + shape_.output_size(); y != end; y += shape_.out) {
       for (int channel = 0; channel < shape_.out; ++channel) {
         const T value = y[channel] + bias[channel];
-        y[channel] = epilogue_.relu ? std::max(value, T(0)) : value;
+        y[channel] = epilogue_.relu ? rectified(value) : value;
       }
     }
   }

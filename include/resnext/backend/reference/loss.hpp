@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/backend/operators.hpp>
 #include <resnext/error.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -21,18 +23,21 @@ class ReferenceCrossEntropy {
   explicit ReferenceCrossEntropy(const LossShape& shape) : shape_(shape) { check_shape(shape, "cross-entropy"); }
 
   /// `metrics` gains the sum of the losses of the images, how many were classified correctly, and their number; see
-  /// `Metric`.
+  /// `Metric`. Logits that are not finite make the loss NaN, and a loss that is not finite makes every gradient NaN.
   /// @throws ShapeError for a label outside [0, classes).
   void run(HostStream&, const T* logits, const std::int32_t* labels, const T* hyper, T* dlogits,
            double* metrics) const {
     const int classes = shape_.classes;
     const double scale = hyper[static_cast<int>(Hyper::loss_scale)] / static_cast<double>(shape_.n);
     const double rest = shape_.smoothing / classes;
+    T* const gradients = dlogits;
+    bool finite = is_finite(metrics[static_cast<int>(Metric::loss)]);
     for (int image = 0; image < shape_.n; ++image, logits += classes, dlogits += classes) {
       const int label = labels[image];
       if (label < 0 || label >= classes) {
         fail<ShapeError>("label ", image, " of the batch: expected 0 to ", classes - 1, ", found ", label);
       }
+      finite = finite && std::all_of(logits, logits + classes, [](T logit) { return is_finite(logit); });
       const T* const best = std::max_element(logits, logits + classes);
       const double largest = *best;
       double sum = 0;
@@ -43,10 +48,16 @@ class ReferenceCrossEntropy {
         loss -= target * (logits[k] - largest - std::log(sum));
         dlogits[k] = static_cast<T>(scale * (std::exp(logits[k] - largest) / sum - target));
       }
+      finite = finite && is_finite(loss);
       metrics[static_cast<int>(Metric::loss)] += loss;
       metrics[static_cast<int>(Metric::correct)] += best - logits == label ? 1 : 0;
     }
-    if (std::isfinite(metrics[static_cast<int>(Metric::loss)])) metrics[static_cast<int>(Metric::images)] += shape_.n;
+    if (finite) {
+      metrics[static_cast<int>(Metric::images)] += shape_.n;
+    } else {
+      metrics[static_cast<int>(Metric::loss)] = std::numeric_limits<double>::quiet_NaN();
+      std::fill(gradients, dlogits, std::numeric_limits<T>::quiet_NaN());
+    }
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/backend/operators.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -25,7 +26,7 @@ class ReferenceMaxPool {
       int best = -1;
       for (int tap = 0; tap < shape_.kernel * shape_.kernel; ++tap) {
         const std::int64_t at = position(image, oy, ox, channel, tap);
-        if (at < 0 || (best >= 0 && !(x[at] > y[out]) && x[at] == x[at])) continue;
+        if (at < 0 || (best >= 0 && !is_nan(x[at]) && (is_nan(y[out]) || !(x[at] > y[out])))) continue;
         best = tap;
         y[out] = x[at];
       }

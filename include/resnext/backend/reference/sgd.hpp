@@ -2,10 +2,10 @@
 /// Stochastic gradient descent with momentum.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include <resnext/backend/operators.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -14,7 +14,7 @@ namespace resnext::detail {
 template <class T>
 void reference_sgd(const SgdOptions& options, const T* hyper, const double* metrics, std::int64_t size, T* weights,
                    const T* gradient, T* velocity) {
-  if (!std::isfinite(metrics[static_cast<int>(Metric::loss)])) return;
+  if (!is_finite(metrics[static_cast<int>(Metric::loss)])) return;
   const double rate = hyper[static_cast<int>(Hyper::learning_rate)];
   const double scale = hyper[static_cast<int>(Hyper::gradient_scale)];
   for (std::int64_t i = 0; i < size; ++i) {

@@ -1,0 +1,106 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <resnext/backend/cpu/cpu.hpp>
+#include <resnext/random.hpp>
+
+using namespace resnext;
+
+namespace {
+
+/// A network with one grouped convolution of width 32.
+struct Wide {
+  static constexpr std::array<Layer, 1> layers = {Layer{Op::convolution, "conv", 0, -1, 1, 256, 256, 3, 1, 1, 8}};
+};
+
+/// Runs `f` in a thread of its own, which has OpenMP settings of its own.
+template <class F>
+void in_new_thread(const F& f) {
+  std::thread(f).join();
+}
+
+}  // namespace
+
+TEST_CASE("a run for a thread is made of whole cache lines") {
+  for (const std::int64_t size : {1, 15, 16, 17, 32'768, 32'769, 100'003}) {
+    std::mutex mutex;
+    std::vector<std::pair<std::int64_t, std::int64_t>> runs;
+    detail::parallel_runs(size, 16, detail::cache_line, [&](std::int64_t begin, std::int64_t end) {
+      const std::lock_guard lock(mutex);
+      runs.emplace_back(begin, end);
+    });
+    std::sort(runs.begin(), runs.end());
+    std::int64_t at = 0;
+    for (const auto& [begin, end] : runs) {
+      CHECK(begin == at);
+      CHECK(begin % 16 == 0);
+      at = end;
+    }
+    CHECK(at == size);
+  }
+}
+
+#ifdef _OPENMP
+
+TEST_CASE("operators built for one thread run in a thread that has all, in the memory they asked for") {
+  const ConvolutionShape shapes[] = {
+      {2, 7, 7, 256, 256, 3, 1, 1, 8}, {2, 14, 14, 64, 128, 1, 1, 0, 1}, {2, 14, 14, 24, 40, 3, 2, 1, 1}};
+  using B = Cpu<float>;
+  for (const ConvolutionShape& s : shapes) {
+    const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+    const auto run = [&](B::Convolution& op) {
+      CpuStream stream;
+      constexpr std::size_t guard = 64 * 1024;
+      std::vector<float> x(size(s.input_size()), 0.5f), dy(size(s.output_size()), 0.25f);
+      std::vector<float> w(size(s.weight_size()), 0.125f), dx(x.size()), y(dy.size()), dw(w.size());
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = Random(1, "x").uniform(i);
+      Buffer<float> scratch(op.scratch_size() + guard);
+      std::fill_n(scratch.data() + op.scratch_size(), guard, 7.0f);
+      op.forward(stream, x.data(), w.data(), y.data(), nullptr, scratch.data());
+      op.backward_data(stream, dy.data(), w.data(), dx.data(), nullptr, scratch.data());
+      op.backward_weights(stream, x.data(), dy.data(), dw.data(), scratch.data());
+      CHECK(std::count(scratch.begin() + op.scratch_size(), scratch.end(), 7.0f) == guard);
+      y.insert(y.end(), dx.begin(), dx.end());
+      y.insert(y.end(), dw.begin(), dw.end());
+      return y;
+    };
+    in_new_thread([&] {
+      omp_set_num_threads(1);
+      B::Convolution op(s, B::training_registry<Wide>(), "conv");
+      const auto expected = run(op);
+      in_new_thread([&] {
+        omp_set_num_threads(4);
+        CHECK(run(op) == expected);
+        CHECK(omp_get_max_threads() == 4);
+      });
+    });
+  }
+}
+
+TEST_CASE("set_threads means the process") {  // the last one here: it stays so
+  set_threads(3);
+  in_new_thread([] {
+    CHECK(threads() == 3);
+    std::mutex mutex;
+    int most = 0;
+    parallel_for(64, [&](int) {
+      const std::lock_guard lock(mutex);
+      most = std::max(most, omp_get_num_threads());
+    });
+    CHECK(most == 3);
+    CHECK(detail::with_onednn("here", "a question", [] { return omp_get_max_threads(); }) == 3);
+  });
+  set_threads(-5);
+  CHECK(threads() == 1);
+  in_new_thread([] { CHECK(threads() == 1); });
+}
+
+#endif
