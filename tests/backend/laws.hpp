@@ -409,6 +409,20 @@ void impossible_shapes_are_refused() {
       },
       "maxpool: expected a padding of 0 to 2"));
   CHECK(refuses<B>([] { typename B::Linear({1, 0, 4}, "fc"); }, "fc: expected in to be at least 1, found 0"));
+  // what int or 63 bits cannot count
+  constexpr int most = std::numeric_limits<int>::max();
+  constexpr const char* uncounted = "expected a map of fewer than 2^31 pixels and at most 2^40 values, found [";
+  CHECK(refuses<B>(convolution({1, most, 1, 1, 1, 3, 1, 1, 1}), "layer3.2.conv2: expected h to be at most 2^24"));
+  CHECK(refuses<B>(convolution({1 << 22, 1 << 21, 1 << 21, 3, 3, 1, 1, 0, 1}), uncounted));
+  CHECK(refuses<B>(convolution({1 << 16, 1 << 16, 1 << 16, 1 << 16, 1, 1, 1, 0, 1}), uncounted));  // 2^64 is 0
+  CHECK(refuses<B>(convolution({1, 1, 1, 1 << 23, 1 << 23, 1, 1, 0, 1}), "expected at most 2^40 weights"));
+  CHECK(refuses<B>(norm({1 << 16, 1 << 16, 1, 8}, {}), uncounted));
+  CHECK(refuses<B>([] { typename B::Pointwise({1 << 20, 1 << 10, 1 << 10, 1}, true, true); }, uncounted));
+  CHECK(refuses<B>([] { typename B::ScaleShift({1 << 20, 1 << 10, 1 << 10, 1}, true); }, uncounted));
+  CHECK(refuses<B>([] { typename B::MaxPool({1 << 20, 1 << 11, 1, 4}, "maxpool"); }, uncounted));
+  CHECK(refuses<B>([] { typename B::AveragePool({1 << 20, 1 << 11, 1, 4}); }, uncounted));
+  CHECK(refuses<B>([] { typename B::Linear({1, 1 << 21, 1 << 21}, "fc"); }, "fc: expected at most 2^40 weights"));
+  CHECK(refuses<B>([] { typename B::CrossEntropy({1 << 21, 1 << 21}); }, uncounted));
 }
 
 /// All of them.

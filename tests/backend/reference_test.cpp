@@ -43,6 +43,34 @@ TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
   }
 }
 
+namespace {
+
+struct WithoutInference : Reference<float> {
+  template <class Net>
+  static Registry inference_registry() = delete;
+};
+struct WithoutTraining : Reference<float> {
+  template <class Net>
+  static void training_registry() {}
+};
+struct WithoutBuffer : Reference<float> {
+  template <class>
+  struct Buffer {};
+};
+struct OtherLinear : Reference<float> {
+  struct Linear : Reference<float>::Linear {
+    explicit Linear(const LinearShape& shape) : Reference<float>::Linear(shape, "fc") {}
+  };
+};
+
+}  // namespace
+
+TEST_CASE("what a plan would miss is missed by the concept") {
+  static_assert(Backend<Reference<float>>);
+  static_assert(!Backend<WithoutInference> && !Backend<WithoutTraining> && !Backend<WithoutBuffer>);
+  static_assert(!Backend<OtherLinear>);
+}
+
 TEST_CASE("a label outside of the classes is refused") {
   using B = Reference<double>;
   HostStream stream;

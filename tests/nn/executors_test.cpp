@@ -500,6 +500,35 @@ TEST_CASE("impossible inputs are refused in words") {
                        Error);
 }
 
+TEST_CASE("images that cannot be counted, or are not there, are refused before any arithmetic on them") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(38);
+  Classifier<Net, Reference<float>> classify(parameters);
+  Trainer<Net, Reference<float>> trainer(parameters);
+  const RandomBatch batch("count", 2, 8, 8, 3, Net::classes);
+  Images images = batch.images();  // whose members anybody can change
+  const auto refused = [&](const char* words) {
+    CAPTURE(words);
+    const std::vector<std::int32_t> labels(std::min<std::size_t>(8, static_cast<std::size_t>(images.n)));
+    CHECK_THROWS_WITH_AS(classify(images), doctest::Contains(words), ShapeError);
+    if (labels.size() == static_cast<std::size_t>(images.n)) {
+      CHECK_THROWS_WITH_AS(trainer.step(images, labels), doctest::Contains(words), ShapeError);
+    }
+  };
+  images.n = 1;
+  refused("images [N, H, W, C] = [1, 8, 8, 3] have 192 values, but 384 were given");
+  images.n = 3;
+  refused("images [N, H, W, C] = [3, 8, 8, 3] have 576 values, but 384 were given");
+  images.h = images.w = 1 << 24;
+  refused("conv1: expected a map of fewer than 2^31 pixels and at most 2^40 values, found [3, 16777216, 16777216, 3]");
+  images.h = std::numeric_limits<int>::max();
+  images.w = 1;
+  refused("conv1: expected N, H and W to be at most 2^24, found N = 3, H = 2147483647, W = 1");
+  images.n = std::numeric_limits<int>::max();
+  images.h = 1;
+  refused("conv1: expected N, H and W to be at most 2^24");
+}
+
 TEST_CASE("a window that does not fit names its layer") {
   std::vector<Layer> rows(1);
   rows[0] = {Op::convolution, "bare", 0, -1, 1, 3, 4, 5, 1, 0, 1};

@@ -1,10 +1,12 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include <resnext/random.hpp>
 #include <resnext/tensor/buffer.hpp>
+#include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
 
 using namespace resnext;
@@ -36,6 +38,23 @@ TEST_CASE("a chain of equal tensors needs the memory of two") {
   std::vector<Interval> chain;
   for (int step = 0; step < 30; ++step) chain.push_back({160, step, step + 1, 0});
   CHECK(plan_memory(chain, 16) == 320);
+}
+
+TEST_CASE("tensors that no memory can hold are refused") {
+  std::vector<Interval> one{{std::numeric_limits<std::size_t>::max() - 8, 0, 1, 0}};
+  CHECK_THROWS_AS(plan_memory(one, 16), ShapeError);
+  std::vector<Interval> sum(5, Interval{std::size_t{1} << 60, 0, 1, 0});
+  CHECK_THROWS_AS(plan_memory(sum, 16), ShapeError);
+  sum.resize(3);
+  CHECK(plan_memory(sum, 16) == std::size_t{3} << 60);
+}
+
+TEST_CASE("images are as many numbers as their extents say, whatever those are") {
+  CHECK_THROWS_WITH_AS(Images({}, 1 << 22, 1 << 21, 1 << 21, 3),
+                       "images [N, H, W, C] = [4194304, 2097152, 2097152, 3] have more than 2^63 values", ShapeError);
+  CHECK_THROWS_WITH_AS(Images({}, 1 << 16, 1 << 16, 1 << 16, 1 << 16), doctest::Contains("more than 2^63 values"),
+                       ShapeError);  // 2^64 is 0
+  CHECK_THROWS_WITH_AS(Images({}, 1 << 20, 1 << 20, 1 << 20, 1), doctest::Contains("but 0 were given"), ShapeError);
 }
 
 TEST_CASE("a buffer is zeroed, aligned and movable") {

@@ -2,11 +2,14 @@
 /// Refuses shapes that no operator can have, in the same words for every backend.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <string_view>
 
 #include <resnext/backend/operators.hpp>
 #include <resnext/error.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
@@ -16,10 +19,32 @@ struct NamedExtent {
   int value;
 };
 
-inline void check_positive(std::string_view path, std::initializer_list<NamedExtent> extents) {
+/// What sums of a few extents, and their neighbours, still fit an int with.
+inline constexpr int largest_extent = 1 << 24;
+/// Pixels, rows and other work items are counted in int.
+inline constexpr std::int64_t most_pixels = std::numeric_limits<int>::max();
+/// Of a map or of weights: bytes of a few of them fit 63 bits.
+inline constexpr std::int64_t most_values = std::int64_t{1} << 40;
+
+inline void check_extents(std::string_view path, std::initializer_list<NamedExtent> extents) {
   for (const auto& [name, value] : extents) {
     if (value < 1) fail<ShapeError>(path, ": expected ", name, " to be at least 1, found ", value);
+    if (value > largest_extent) fail<ShapeError>(path, ": expected ", name, " to be at most 2^24, found ", value);
   }
+}
+
+/// A map `[n, h, w, c]` whose pixels and values can be counted.
+inline void check_map(std::string_view path, std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) {
+  const auto pixels = checked_product({n, h, w}), values = checked_product({n, h, w, c});
+  if (!pixels || *pixels > most_pixels || !values || *values > most_values) {
+    fail<ShapeError>(path, ": expected a map of fewer than 2^31 pixels and at most 2^40 values, found [", n, ", ", h,
+                     ", ", w, ", ", c, "]");
+  }
+}
+
+inline void check_weights(std::string_view path, std::initializer_list<std::int64_t> extents) {
+  const auto values = checked_product(extents);
+  if (!values || *values > most_values) fail<ShapeError>(path, ": expected at most 2^40 weights");
 }
 
 inline void check_window(std::string_view path, int h, int w, int kernel, int padding) {
@@ -33,11 +58,15 @@ inline void check_window(std::string_view path, int h, int w, int kernel, int pa
   }
 }
 
-/// @throws ShapeError for an extent below 1, groups that do not divide the channels, or a window larger than the map.
+/// @throws ShapeError for an extent below 1, more than can be counted, groups that do not divide the channels, or a
+/// window larger than the map.
 inline void check_shape(const ConvolutionShape& s, std::string_view path) {
-  check_positive(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"in", s.in}, {"out", s.out}});
-  check_positive(path, {{"kernel", s.kernel}, {"stride", s.stride}, {"groups", s.groups}});
+  check_extents(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"in", s.in}, {"out", s.out}});
+  check_extents(path, {{"kernel", s.kernel}, {"stride", s.stride}, {"groups", s.groups}});
   check_window(path, s.h, s.w, s.kernel, s.padding);
+  check_map(path, s.n, s.h, s.w, s.in);
+  check_map(path, s.n, s.out_h(), s.out_w(), s.out);
+  check_weights(path, {s.out, s.in, s.kernel, s.kernel});
   if (s.in % s.groups != 0 || s.out % s.groups != 0) {
     fail<ShapeError>(path, ": expected in and out to be multiples of ", s.groups, " groups, found in ", s.in,
                      " and out ", s.out);
@@ -46,15 +75,18 @@ inline void check_shape(const ConvolutionShape& s, std::string_view path) {
 
 /// @throws ShapeError as for a convolution, and for a window whose positions do not fit into one byte.
 inline void check_shape(const PoolShape& s, std::string_view path) {
-  check_positive(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}, {"kernel", s.kernel}, {"stride", s.stride}});
+  check_extents(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}, {"kernel", s.kernel}, {"stride", s.stride}});
   if (s.kernel > 16)
     fail<ShapeError>(path, ": expected a window of at most 16 x 16, found ", s.kernel, " x ", s.kernel);
   check_window(path, s.h, s.w, s.kernel, s.padding);
+  check_map(path, s.n, s.h, s.w, s.c);
+  check_map(path, s.n, s.out_h(), s.out_w(), s.c);
 }
 
-/// @throws ShapeError for an extent below 1.
+/// @throws ShapeError for an extent below 1, and for more than can be counted.
 inline void check_shape(const MapShape& s, std::string_view path) {
-  check_positive(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}});
+  check_extents(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}});
+  check_map(path, s.n, s.h, s.w, s.c);
 }
 
 /// @throws ShapeError for ghost batches that do not divide the batch, and for statistics of a single value.
@@ -70,14 +102,18 @@ inline void check_shape(const MapShape& s, const NormOptions& options, std::stri
   }
 }
 
-/// @throws ShapeError for an extent below 1.
+/// @throws ShapeError for an extent below 1, and for more than can be counted.
 inline void check_shape(const LinearShape& s, std::string_view path) {
-  check_positive(path, {{"n", s.n}, {"in", s.in}, {"out", s.out}});
+  check_extents(path, {{"n", s.n}, {"in", s.in}, {"out", s.out}});
+  check_map(path, s.n, 1, 1, s.in);
+  check_map(path, s.n, 1, 1, s.out);
+  check_weights(path, {s.out, s.in});
 }
 
 /// @throws ShapeError for an extent below 1 or a smoothing outside [0, 1].
 inline void check_shape(const LossShape& s, std::string_view path) {
-  check_positive(path, {{"n", s.n}, {"classes", s.classes}});
+  check_extents(path, {{"n", s.n}, {"classes", s.classes}});
+  check_map(path, s.n, 1, 1, s.classes);
   if (!(s.smoothing >= 0 && s.smoothing <= 1)) {
     fail<ShapeError>(path, ": expected a label smoothing of 0 to 1, found ", s.smoothing);
   }

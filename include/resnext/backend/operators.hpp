@@ -8,6 +8,7 @@
 /// return at once: none takes or returns a host scalar. Outputs are assigned, never added to, unless it is said.
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -87,7 +88,8 @@ struct NormOptions {
   bool relu = false;      ///< ReLU comes last
   int groups = 1;         ///< ghost batches; divides n
   double epsilon = 1e-5;  ///< added to the variance
-  double momentum = 0.1;  ///< weight of the new value in the running statistics (groups: of their average)
+  double momentum = 0.1;  ///< weight of the new value in the running statistics (groups: of their average, which
+                          ///< is not what any group alone, on a rank of its own, would have)
 };
 
 /// `[n, in]` times the transpose of `[out, in]`, plus `[out]`.
@@ -127,6 +129,37 @@ enum class Hyper : int {
 /// when somebody reads the sums some steps later.
 enum class Metric : int { loss, correct, images, count };
 
+namespace detail {
+
+/// The smallest network that a backend can be asked for a registry of.
+struct AnyNetwork {
+  static constexpr std::array<Layer, 1> layers = {Layer{.name = "any", .output = 1, .in = 1, .out = 1}};
+};
+
+/// Memory of a backend: `Buffer(count)` is zeroed.
+template <class Buffer, class T>
+concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && std::movable<Buffer> &&
+    requires(Buffer& buffer) {
+  { buffer.data() } -> std::same_as<T*>;
+  { buffer.size() } -> std::convertible_to<std::size_t>;
+};
+
+/// Everything that can be built from a path.
+template <class B>
+concept BuildsOperators = std::constructible_from<typename B::InferenceConvolution, const ConvolutionShape&, Epilogue,
+                                                  const typename B::Registry&, std::string_view> &&
+    std::constructible_from<typename B::Convolution, const ConvolutionShape&, const typename B::Registry&,
+                            std::string_view> &&
+    std::constructible_from<typename B::BatchNorm, const MapShape&, const NormOptions&, std::string_view> &&
+    std::constructible_from<typename B::ScaleShift, const MapShape&, bool> &&
+    std::constructible_from<typename B::Pointwise, const MapShape&, bool, bool> &&
+    std::constructible_from<typename B::MaxPool, const PoolShape&, std::string_view> &&
+    std::constructible_from<typename B::AveragePool, const MapShape&> &&
+    std::constructible_from<typename B::Linear, const LinearShape&, std::string_view> &&
+    std::constructible_from<typename B::CrossEntropy, const LossShape&>;
+
+}  // namespace detail
+
 // clang-format off
 /// The contract of a backend B. `Reference` is its plainest implementation and defines every meaning.
 ///
@@ -154,7 +187,14 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   requires std::floating_point<typename B::Scalar> || sizeof(typename B::Scalar) <= 2;
   requires std::default_initializable<typename B::Stream>;      // order of work; see Stream::defer and Stream::join
   requires std::default_initializable<typename B::Registry>;    // the specialised kernels a network's types ask for
-  typename B::template Buffer<typename B::Scalar>;              // Buffer(count): zeroed backend memory; data(), size()
+  { B::template inference_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;  // those of Net::layers
+  { B::template training_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;
+  requires detail::BackendBuffer<typename B::template Buffer<typename B::Scalar>, typename B::Scalar>;
+  requires detail::BackendBuffer<typename B::template Buffer<double>, double>;
+  requires detail::BackendBuffer<typename B::template Buffer<std::int32_t>, std::int32_t>;
+  requires detail::BackendBuffer<typename B::template Buffer<std::uint8_t>, std::uint8_t>;
+  requires detail::BuildsOperators<B>;
+  stream.join();
   { B::name() } -> std::convertible_to<std::string_view>;
 
   B::upload(stream, std::span<const float>(), y);               // host numbers -> scalars

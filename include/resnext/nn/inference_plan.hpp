@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/operators.hpp>
 #include <resnext/error.hpp>
 #include <resnext/nn/fusion.hpp>
@@ -38,13 +39,18 @@ namespace detail {
 inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n, Extent image) {
   const auto [h, w, c] = image;
   if (layers.empty()) fail<ShapeError>("the network has no layers");
+  const std::string_view first = layers[0].name.view();
   if (n < 1 || h < 1 || w < 1) {
-    fail<ShapeError>(layers[0].name.view(), ": expected at least one image of at least 1 x 1, found N = ", n,
-                     ", H = ", h, ", W = ", w);
+    fail<ShapeError>(first, ": expected at least one image of at least 1 x 1, found N = ", n, ", H = ", h, ", W = ", w);
   }
   if (c != layers[0].in) {
-    fail<ShapeError>(layers[0].name.view(), ": expected images of ", layers[0].in, " channels, found ", c);
+    fail<ShapeError>(first, ": expected images of ", layers[0].in, " channels, found ", c);
   }
+  // before any arithmetic of int on them
+  if (n > largest_extent || h > largest_extent || w > largest_extent) {
+    fail<ShapeError>(first, ": expected N, H and W to be at most 2^24, found N = ", n, ", H = ", h, ", W = ", w);
+  }
+  check_map(first, n, h, w, c);
   std::vector<Extent> extents(layers.size() + 1);
   compute_extents(layers, image, extents);
   for (const Layer& layer : layers) {
@@ -55,11 +61,18 @@ inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n,
                        layer.kernel, " x ", layer.kernel, " padded by ", layer.padding, "; the images are ", h, " x ",
                        w);
     }
-    if (std::int64_t{n} * extent.size() > (std::int64_t{1} << 40)) {
-      fail<ShapeError>(layer.name.view(), ": ", n, " images of ", h, " x ", w, " make a map of more than 2^40 values");
-    }
+    check_map(layer.name.view(), n, extent.h, extent.w, extent.c);
   }
   return extents;
+}
+
+/// @throws ShapeError unless there are as many values as the plan has room for: members of Images can be changed.
+inline void check_values(const Images& images, Extent extent) {
+  const auto expected = static_cast<std::size_t>(images.n * extent.size());
+  if (images.values.size() != expected) {
+    fail<ShapeError>("images [N, H, W, C] = [", images.n, ", ", images.h, ", ", images.w, ", ", images.c, "] have ",
+                     expected, " values, but ", images.values.size(), " were given");
+  }
 }
 
 inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent input) {
@@ -90,6 +103,7 @@ class InferencePlan {
   /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
   std::span<const HostScalar<B>> run(typename B::Stream& stream, const Images& images,
                                      const Observer* observer = nullptr, Profile* profile = nullptr) {
+    detail::check_values(images, extents_[0]);
     B::upload(stream, images.values, value(0));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {

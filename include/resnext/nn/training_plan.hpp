@@ -65,6 +65,7 @@ class TrainingPlan {
       B::finish(stream);
       profile->lap([&] { return describe(unit, pass); });
     };
+    detail::check_values(images, extents_[0]);
     B::upload(stream, images.values, value(0));
     B::upload(stream, labels, labels_.data());
     if (profile != nullptr) profile->start();

@@ -11,8 +11,15 @@
 
 namespace resnext {
 
+/// Touches every page of memory that reads as zeros and is new.
+inline void touch_pages(unsigned char* begin, std::size_t bytes) {
+  volatile unsigned char* touch = begin;
+  for (std::size_t at = 0; at < bytes; at += 4096) touch[at] = 0;
+}
+
 /// Owns `size` elements of host memory. Every page is touched at construction, so nothing faults in a step: a first
-/// touch of 4 KB pages costs about 0.6 ms a megabyte, of huge pages a twentieth of it.
+/// touch of 4 KB pages costs about 0.6 ms a megabyte, of huge pages a twentieth of it. A page lies in the memory of the
+/// processor that touches it first, here that of the calling thread; a backend with threads hands its own `touch` over.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>, "a Buffer holds plain numbers");
@@ -20,7 +27,10 @@ class Buffer {
  public:
   Buffer() = default;
   /// @throws std::bad_alloc when the system has not that much memory.
-  explicit Buffer(std::size_t size) : size_(size) {
+  explicit Buffer(std::size_t size) : Buffer(size, touch_pages) {}
+  /// The same, but `touch(begin, bytes)` touches the pages.
+  template <class Touch>
+  Buffer(std::size_t size, const Touch& touch) : size_(size) {
     if (size == 0) return;
     if (size > (std::size_t{1} << 62) / sizeof(T)) throw std::bad_alloc();
     constexpr std::size_t huge = std::size_t{2} << 20;
@@ -36,8 +46,7 @@ class Buffer {
 #endif
     }
     data_ = reinterpret_cast<T*>(begin);
-    volatile unsigned char* touch = begin;
-    for (std::size_t at = 0; at < wanted; at += 4096) touch[at] = 0;
+    touch(begin, wanted);
   }
   /// Takes the memory over.
   Buffer(Buffer&& other) noexcept { swap(other); }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <resnext/error.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -26,10 +27,12 @@ struct Images {
     if (n < 1 || h < 1 || w < 1 || c < 1) {
       fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "]: every extent must be at least 1");
     }
-    const auto expected = static_cast<std::size_t>(n) * static_cast<std::size_t>(h) * static_cast<std::size_t>(w) *
-                          static_cast<std::size_t>(c);
-    if (values.size() != expected) {
-      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", expected, " values, but ",
+    const auto expected = checked_product({n, h, w, c});
+    if (!expected) {
+      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have more than 2^63 values");
+    }
+    if (values.size() != *expected) {
+      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", *expected, " values, but ",
                        values.size(), " were given");
     }
   }

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -46,6 +47,21 @@ TEST_CASE("a run for a thread is made of whole cache lines") {
     }
     CHECK(at == size);
   }
+}
+
+TEST_CASE("memory that all threads touched first is zeroed, aligned and movable, like any other") {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{524'288}, std::size_t{3'000'001}}) {
+    CpuBuffer<float> buffer(size);
+    CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % 64 == 0);
+    CHECK(std::count(buffer.begin(), buffer.end(), 0.0f) == static_cast<std::ptrdiff_t>(size));
+    CpuBuffer<float> moved(std::move(buffer));
+    CHECK(moved.size() == size);
+  }
+  // no page is left to fault: what was touched is there
+  CpuBuffer<unsigned char> buffer(9'000'000);
+  std::vector<unsigned char> resident((buffer.size() + 4095) / 4096);
+  REQUIRE(mincore(buffer.data(), buffer.size(), resident.data()) == 0);
+  CHECK(std::all_of(resident.begin(), resident.end(), [](unsigned char page) { return (page & 1) != 0; }));
 }
 
 #ifdef _OPENMP

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <resnext/backend/cpu/batch_norm.hpp>
+#include <resnext/backend/cpu/buffer.hpp>
 #include <resnext/backend/cpu/convolution.hpp>
 #include <resnext/backend/cpu/linear.hpp>
 #include <resnext/backend/cpu/peak.hpp>
@@ -17,7 +18,6 @@
 #include <resnext/backend/host_stream.hpp>
 #include <resnext/backend/operators.hpp>
 #include <resnext/backend/reference/loss.hpp>
-#include <resnext/tensor/buffer.hpp>
 
 namespace resnext {
 
@@ -37,7 +37,7 @@ struct Cpu<float> : detail::HostMemory<float> {
   using Scalar = float;
   using Stream = CpuStream;
   template <class U>
-  using Buffer = resnext::Buffer<U>;
+  using Buffer = CpuBuffer<U>;
 
   using Registry = KernelRegistry;
   /// Kernels for the distinct widths of the grouped 3x3 convolutions of `Net::layers`; the inference registry has no

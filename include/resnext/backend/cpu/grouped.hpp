@@ -3,12 +3,14 @@
 /// libraries that learn the group width at run time lose a factor of two to six at narrow groups.
 #pragma once
 
+#include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/isa.hpp>
 #include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/error.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace resnext {
@@ -139,6 +141,9 @@ inline void check(const GroupedShape& s, int d) {
                      " and stride 1 or 2, found [", s.n, ", ", s.h, ", ", s.w, ", ", s.channels, "] and stride ",
                      s.stride);
   }
+  check_extents("grouped convolution", {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"channels", s.channels}});
+  check_map("grouped convolution", s.n, s.h, s.w, s.channels);
+  check_map("grouped convolution", s.n, s.channels, 1, 1);  // units of work are at most blocks of all images
 }
 
 /// Packs [channels, d, 3, 3] as [block][chunk of vectors][kh][j][kw][vector of the chunk][lanes], zeros in unused
@@ -386,7 +391,7 @@ class GroupedSums {
   }
 
   static bool gathers(const GroupedShape& s, const Blocking& b) {
-    return b.d > b.lanes && b.block * ((s.stride + 2) * s.w + s.out_w()) <= gather_floats;
+    return b.d > b.lanes && std::int64_t{b.block} * ((s.stride + 2) * s.w + s.out_w()) <= gather_floats;
   }
   int block_steps() const { return (blocking_.d + step_ - 1) / step_; }
   int block_units() const { return blocking_.vectors * 3 * block_steps(); }
