@@ -188,7 +188,7 @@ void complete(Options& options) {
     fail<OptionError>(options.weights.string(), " does not say which network it is: give --network");
   }
   if (options.classes.empty()) {
-    options.class_names = split(std::istringstream(known("classes")), '|');
+    if (file.metadata().contains("resnext.checkpoint")) options.class_names = run_state(file).class_names;
   } else {
     std::ifstream lines(options.classes);
     if (!lines) fail<FileError>(options.classes, ": could not be opened");

@@ -2,13 +2,14 @@
 //
 //     train                                                    # ResNeXt-29's little sister on Fashion-MNIST
 //     train --data cifar10 --folder cifar-10-batches-bin --network resnext29_8x64d --checkpoints run
-//     train ... --checkpoints run --resume                     # goes on where that run was stopped
+//     train ... --checkpoints run --resume                     # goes on where that run was stopped, or begins it
 //
 // Without options it is the recipe of the paper's Sec. 5.3 as its code has it: 300 epochs of batches of 128, a rate of
 // 0.1 divided by 10 after 150 and 225 epochs, Nesterov's momentum 0.9, a decay of 0.0005 on everything.
 //
-// CTRL-C ends the run after the current step and leaves a checkpoint; the resumed run has the same bits as one that was
-// never stopped. Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C.
+// CTRL-C and SIGTERM (batch systems, containers) end the run after the current step and leave a checkpoint; the resumed
+// run has the same bits as one that was never stopped. A folder belongs to one run: without --resume another one is
+// refused there. Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <locale>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -49,19 +51,21 @@ struct Options {
   int ghost = 0, pad = 4;
   std::uint64_t seed = 1;
   int workers = 1, threads = 0;
-  std::string checkpoints, log, curve;
+  std::string checkpoints, id, log, curve;
   int keep = 3, checkpoint_every = 0;
   bool resume = false, quiet = false, json = false, profile = false;
 };
 
-std::atomic<bool> interrupted = false;
+std::atomic<int> interrupted = 0;  // the signal that asked for an end
 
-/// The first CTRL-C asks for an end, the second one is the system's.
+/// The first CTRL-C or SIGTERM asks for an end, the second one is the system's.
 void stop_at_interrupt() {
-  std::signal(SIGINT, [](int) {
-    interrupted = true;
-    std::signal(SIGINT, SIG_DFL);
-  });
+  for (const int number : {SIGINT, SIGTERM}) {
+    std::signal(number, [](int signal) {
+      interrupted = signal;
+      std::signal(signal, SIG_DFL);
+    });
+  }
 }
 
 Schedule schedule_of(const Options& options, int steps_per_epoch) {
@@ -79,6 +83,7 @@ std::map<std::string, std::string> recipe_of_run(const Options& options) {
   std::map<std::string, std::string> recipe;
   const auto put = [&](const char* name, const auto& value) {
     std::ostringstream text;
+    text.imbue(std::locale::classic());
     text.precision(17);
     text << value;
     recipe[name] = text.str();
@@ -92,6 +97,7 @@ std::map<std::string, std::string> recipe_of_run(const Options& options) {
     put("epochs", options.epochs);
   } else {
     std::ostringstream milestones;
+    milestones.imbue(std::locale::classic());
     for (const double epoch : options.milestones) milestones << epoch << " ";
     put("milestones", milestones.str());
     put("factor", options.factor);
@@ -153,31 +159,38 @@ int run(const Options& options) {
     return 0;
   }
 
-  RunState state{.options = recipe_of_run(options)};
-  for (const std::string& name : train_data.class_names) {  // for whoever classifies with the checkpoint
-    std::string& names = state.options["classes"];
-    names += (names.empty() ? "" : "|") + name;
-  }
+  RunState state{.options = recipe_of_run(options), .class_names = train_data.class_names, .id = options.id};
   const std::filesystem::path checkpoints = options.checkpoints;
   if (!checkpoints.empty()) std::filesystem::create_directories(checkpoints);
   if (options.resume) {
     const auto damaged = [](const std::string& what) { std::fprintf(stderr, "train: passed over %s\n", what.c_str()); };
     if (const auto latest = latest_checkpoint(checkpoints, damaged)) {
       const auto checkpoint = load_checkpoint<Net>(*latest);
+      const auto same = [&](const std::string& name, const std::string& value, const std::string& before) {
+        if (before == value) return;
+        fail<OptionError>(latest->string(), " is of another run: expected ", name, " = ", value, ", found ", before);
+      };
       for (const auto& [name, value] : state.options) {
         const auto at = checkpoint.state.options.find(name);
-        const std::string before = at == checkpoint.state.options.end() ? "nothing" : at->second;
-        if (before != value) {
-          fail<OptionError>(latest->string(), " is of another run: expected ", name, " = ", value, ", found ", before);
-        }
+        same(name, value, at == checkpoint.state.options.end() ? "nothing" : at->second);
       }
+      const auto joined = [](const RunState& run) {  // as older checkpoints have them
+        std::string names;
+        for (const std::string& name : run.class_names) names += (names.empty() ? "" : "|") + name;
+        return names;
+      };
+      same("classes", joined(state), joined(checkpoint.state));
+      if (!options.id.empty()) same("id", options.id, checkpoint.state.id);
       trainer.restore(checkpoint.parameters, checkpoint.velocities);
       state = checkpoint.state;
+      state.class_names = train_data.class_names;
       if (!options.json) std::printf("resumed from %s\n", latest->c_str());
     } else if (!options.json) {
       std::printf("no checkpoint in %s: starting from the beginning\n", checkpoints.c_str());
     }
   }
+  if (state.id.empty()) state.id = new_run_id();
+  if (!checkpoints.empty()) check_run_folder(checkpoints, state);
 
   std::map<std::string, std::string> notes = state.options;
   notes["resnext"] = std::string(version) + ", commit " RESNEXT_COMMIT;
@@ -205,7 +218,7 @@ int run(const Options& options) {
   fitting.checkpoints = checkpoints;
   fitting.keep = options.keep;
   fitting.checkpoint_every = options.checkpoint_every;
-  fitting.stop = [] { return interrupted.load(); };
+  fitting.stop = [] { return interrupted.load() != 0; };
   fitting.progress = [&](const Progress& progress) {
     if (!options.quiet) bar.update(progress);
   };
@@ -244,14 +257,15 @@ int run(const Options& options) {
     nlohmann::json result{{"finished", finished}, {"step", state.step}};
     if (!checkpoints.empty()) result["checkpoint"] = checkpoint_path(checkpoints, state.step).string();
     if (finished) result["test_accuracy"] = accuracy->top1();
-    std::printf("%s\n", result.dump().c_str());
-    return finished ? 0 : 130;
+    // A path need not be UTF-8, JSON must be.
+    std::printf("%s\n", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return finished ? 0 : 128 + interrupted;
   }
   if (!checkpoints.empty()) std::printf("checkpoint: %s\n", checkpoint_path(checkpoints, state.step).c_str());
   if (!finished) {
     std::printf("stopped after step %lld, in epoch %d of %d%s\n", static_cast<long long>(state.step), state.epoch + 1,
                 options.epochs, checkpoints.empty() ? "" : "; --resume goes on from here");
-    return 130;
+    return 128 + interrupted;
   }
   std::printf("test accuracy: %.2f %%\n", 100 * accuracy->top1());
   return 0;
@@ -262,7 +276,7 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   CLI::App app("Trains a network on Fashion-MNIST, CIFAR-10 or CIFAR-100.");
-  app.footer("Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C (with a checkpoint).");
+  app.footer("Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM (with a checkpoint).");
   app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--data", options.data, "Data set")->check(CLI::IsMember({"fashion-mnist", "cifar10", "cifar100"}));
   app.add_option("--folder", options.folder, "Where its files are (fashion-mnist: Debian's folder)");
@@ -288,11 +302,12 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "Of the start, the order and the augmentation");
   app.add_option("--workers", options.workers, "Threads that prepare batches")->check(CLI::Range(0, 256));
   app.add_option("--threads", options.threads, "Threads that compute, 0 for all")->check(CLI::Range(0, 1024));
-  app.add_option("--checkpoints", options.checkpoints, "Folder for checkpoints and log.csv");
+  app.add_option("--checkpoints", options.checkpoints, "Folder for checkpoints and log.csv of one run");
+  app.add_option("--id", options.id, "Tells the run from others in its checkpoints and log (random)");
   app.add_option("--keep", options.keep, "Checkpoints to keep")->check(CLI::Range(1, 1 << 20));
   app.add_option("--checkpoint-every", options.checkpoint_every, "Steps, beside one an epoch")
       ->check(CLI::Range(0, 1 << 30));
-  app.add_flag("--resume", options.resume, "Go on from the newest intact checkpoint")->needs("--checkpoints");
+  app.add_flag("--resume", options.resume, "Go on from the newest intact checkpoint, if there is one")->needs("--checkpoints");
   app.add_option("--log", options.log, "File with a row an epoch: JSON lines if it ends in .jsonl, else CSV");
   app.add_option("--curve", options.curve, "Picture of the learning curve, .png or .svg (needs gnuplot)");
   app.add_flag("--quiet", options.quiet, "Print the result only");

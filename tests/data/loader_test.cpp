@@ -1,18 +1,29 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <new>
 #include <resnext/data/loader.hpp>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "files.hpp"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
 
 using namespace resnext;
 using namespace testing;
@@ -220,6 +231,51 @@ TEST_CASE("an error of a worker comes out of next() at its place, and the batche
         }
       }
   }
+}
+
+TEST_CASE("the error of a batch that was prepared ahead and never taken is forgotten") {
+  Dataset set = make_set(40);
+  set.labels[13] = 7;  // in batch 3
+  for (const int workers : {0, 1, 3}) {
+    CAPTURE(workers);
+    Loader loader(set, recipe, {.batch = 4, .shuffle = false, .workers = workers});
+    for (int i = 0; i < 3; ++i) loader.next();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the workers are at batch 3
+    for (const int from : {4, 5, 6, 7}) {
+      loader.start(0, from);
+      for (int i = from; i < 10; ++i) CHECK(message_of<ShapeError>([&] { CHECK(loader.next().index == i); }) == "");
+      for (int i = 0; i < 3; ++i) loader.next();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+}
+
+TEST_CASE("a loader that gets not all its threads says so, and ends those it has") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SANITIZED)
+  MESSAGE("skipped: a sanitizer's memory cannot be limited");
+#else
+  const Dataset set = make_set(40);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    rlimit limit{};
+    std::ifstream pages("/proc/self/statm");
+    rlim_t now = 0;
+    pages >> now;
+    limit.rlim_cur = limit.rlim_max = now * 4096 + (rlim_t{100} << 20);  // room for some stacks, not for 256
+    ::setrlimit(RLIMIT_AS, &limit);
+    int status = 1;
+    try {
+      const Loader loader(set, recipe, {.batch = 4, .workers = 256});
+    } catch (const std::system_error&) {
+      status = 42;
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 42);
+#endif
 }
 
 TEST_CASE("the steady state allocates nothing") {

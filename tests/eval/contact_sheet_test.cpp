@@ -57,6 +57,24 @@ TEST_CASE("a sheet has every picture in a frame that says whether it is right, w
   CHECK(read_image(path).pixels != bare.pixels);  // there is text on it now
 }
 
+TEST_CASE("names and texts are never commands") {
+  const TemporaryFolder folder;
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  const std::string names[] = {"|touch pwned; cat >out #.png", "<touch pwned.png", "`touch pwned`.png", "it's.png",
+                               "a\nb.png", "-", "~.png", "caf\xe9.png"};
+  std::ptrdiff_t files = 0;
+  for (const std::string& name : names) {
+    CAPTURE(name);
+    std::vector<SheetCell> some = cells();
+    some[0].title = some[1].subtitle = name;
+    draw_contact_sheet(name, some, 2);
+    CHECK(read_image(name).width == 2 * 132);
+    CHECK(folder.files() == ++files);
+  }
+  std::filesystem::current_path(before);
+}
+
 TEST_CASE("an empty sheet is refused") {
   CHECK(testing::message_of<ShapeError>([] { draw_contact_sheet("sheet.png", {}); }) ==
         "sheet.png: expected at least one cell and one column");

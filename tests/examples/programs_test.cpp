@@ -93,7 +93,7 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   const TemporaryFolder folder;
   write_fashion(folder.path(), 40, 20);
   const std::string data = " --folder " + folder.path().string();
-  const std::string recipe = data + " --batch 16 --warmup 1 --seed 7";
+  const std::string recipe = data + " --batch 16 --warmup 1 --seed 7 --id test";
   const auto in = [&](const char* name) { return (folder / name).string(); };
 
   const Result whole = run("train --epochs 3 --checkpoints " + in("whole") + recipe);
@@ -145,9 +145,17 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   CHECK(contains(repaired.output, "passed over " + in("parts") + last));
   CHECK(read_text(in("parts") + last) == read_text(in("whole") + last));
 
-  // The same folder again, from the start.
-  CHECK(run("train --epochs 1 --checkpoints " + in("parts") + recipe).status == 0);
-  CHECK(checkpoints(in("parts")) == std::vector<fs::path>{in("parts") + "/checkpoint-0000000003.safetensors"});
+  // The same folder for another run.
+  const auto before = checkpoints(in("parts"));
+  const std::string rows = read_text(in("parts") + "/log.csv");
+  const Result refused = run("train --epochs 1 --checkpoints " + in("parts") + recipe + " --id other");
+  CHECK(refused.status == 1);
+  CHECK(contains(refused.output, "found one of the run \"test\": resume that run, or take another folder"));
+  const Result logged = run("train --epochs 1 --log " + in("parts") + "/log.csv" + recipe + " --id other");
+  CHECK(logged.status == 1);
+  CHECK(contains(logged.output, "found that of another run: resume that run, or take another name for the log"));
+  CHECK(checkpoints(in("parts")) == before);
+  CHECK(read_text(in("parts") + "/log.csv") == rows);
 
   const Result tested = run("classify " + in("whole") + " --test --sheet " + in("sheet.png") + data);
   CAPTURE(tested.output);
@@ -186,12 +194,12 @@ TEST_CASE("train: learns, logs, resumes bit for bit; classify: reads what it wro
   CHECK(contains(foreign.output, "does not hold the parameters of this network"));
 }
 
-TEST_CASE("train: CTRL-C leaves a checkpoint, kill -9 does no harm") {
+TEST_CASE("train: CTRL-C and SIGTERM leave a checkpoint, kill -9 does no harm") {
   const TemporaryFolder folder;
   write_fashion(folder.path(), 200, 10);
   const auto command = [&](const char* name) {
     std::vector<std::string> words{"train", "--folder", folder.path(), "--checkpoints", (folder / name).string()};
-    for (const char* word : {"--batch", "8", "--epochs", "3", "--quiet", "--checkpoint-every", "1", "--resume"}) {
+    for (const char* word : {"--batch", "8", "--epochs", "3", "--quiet", "--checkpoint-every", "1", "--resume", "--id", "test"}) {
       words.emplace_back(word);
     }
     return words;
@@ -203,13 +211,16 @@ TEST_CASE("train: CTRL-C leaves a checkpoint, kill -9 does no harm") {
 
   const auto some = [&](const char* name) { return fs::exists(folder / name) && !checkpoints(folder / name).empty(); };
   const auto pause = [](int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); };
-  pid_t child = start(command("stopped"));
-  for (int i = 0; i < 1000 && !some("stopped"); ++i) pause(10);
-  ::kill(child, SIGINT);
-  CHECK(wait(child) == 130);
-  CHECK(some("stopped"));
-  REQUIRE(wait(start(command("stopped"))) == 0);
-  CHECK(read_text(folder / "stopped" / last) == expected);
+  pid_t child = 0;
+  for (const auto& [signal, name] : {std::pair(SIGINT, "stopped"), {SIGTERM, "ended"}}) {
+    child = start(command(name));
+    for (int i = 0; i < 1000 && !some(name); ++i) pause(10);
+    ::kill(child, signal);
+    CHECK(wait(child) == 128 + signal);
+    CHECK(some(name));
+    REQUIRE(wait(start(command(name))) == 0);
+    CHECK(read_text(folder / name / last) == expected);
+  }
 
   const Random random(1, "kill");
   int killed = 0;

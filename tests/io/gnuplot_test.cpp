@@ -30,7 +30,12 @@ std::string drawn(const fs::path& picture) {
 
 }  // namespace
 
-TEST_CASE("a text becomes one gnuplot string, whatever is in it") { CHECK(gnuplot_string("it's\n1") == "'it''s 1'"); }
+TEST_CASE("a text becomes one gnuplot string, whatever is in it") {
+  CHECK(gnuplot_string("it's\n1") == R"("it's 1")");
+  CHECK(gnuplot_string(R"(a"b\c`d`)") == R"("a\042b\134c\140d\140")");
+  CHECK(gnuplot_string("caf\xc3\xa9 caf\xe9\x7f") == "\"caf\xc3\xa9 caf? \"");
+  CHECK(gnuplot_string("") == R"("")");
+}
 
 TEST_CASE("a gnuplot that is missing or fails says so, and leaves nothing behind") {
   const TemporaryFolder folder, programs;

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,9 @@ RunState some_state() {
           .batch = 5,
           .step = 1234,
           .metrics = {.loss = 0.1 + 0.2, .correct = 17, .images = 40},
-          .options = {{"seed", "18446744073709551615"}, {"network", "a \"quoted\" name"}}};
+          .options = {{"seed", "18446744073709551615"}, {"network", "a \"quoted\" name"}},
+          .class_names = {"air|plane", "", "back\\slash", "\"a\", b]", "caf\xc3\xa9\n", "|"},
+          .id = "0123456789abcdef"};
 }
 
 template <class Net>
@@ -72,6 +75,8 @@ TEST_CASE("a checkpoint gives back everything, exactly") {
   CHECK(loaded.state.metrics.correct == 17);
   CHECK(loaded.state.metrics.images == 40);
   CHECK(loaded.state.options == some_state().options);
+  CHECK(loaded.state.class_names == some_state().class_names);
+  CHECK(loaded.state.id == some_state().id);
 
   SUBCASE("others read it as plain weights") {
     CHECK(equal(load_safetensors<Tiny>(path), parameters, false));
@@ -147,12 +152,86 @@ TEST_CASE("metadata are checked even when the checksum is right") {
     return message_of<FileError>([&] { load_checkpoint<Bare>(folder / "changed.safetensors"); });
   };
   CHECK(with("resnext.option.note", "anything") == "");
-  CHECK(with("resnext.checkpoint", "2").find("version 1, found \"2\"") != std::string::npos);
-  for (const std::string value : {"-1", "", "3x", "99999999999999999999", "nan"}) {
+  CHECK(with("resnext.checkpoint", "3").find("version 1 or 2, found \"3\"") != std::string::npos);
+  for (const std::string value : {"", "a|b", "[\"a\"", "[\"a\",]", "[1]", "[\"a\"] b"}) {
+    CAPTURE(value);
+    CHECK(with("resnext.classes", value) != "");
+  }
+  for (const std::string value : {"-1", "", "3x", "99999999999999999999", "nan", " 1", "+1", "0x1"}) {
     CAPTURE(value);
     CHECK(with("resnext.epoch", value).find("metadata resnext.epoch: expected a number from 0") != std::string::npos);
   }
-  CHECK(with("resnext.loss", "nan") != "");
+  for (const std::string value : {"nan", "inf", "-0.5", "1,5", " 1", "+1", "0x1", "1e999"}) {
+    CAPTURE(value);
+    CHECK(with("resnext.loss", value) != "");
+  }
+}
+
+TEST_CASE("a checkpoint of version 1 is read: it has no id, and its names are joined") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000001234.safetensors", old = folder / "checkpoint-0000000009.safetensors";
+  const auto parameters = filled<Bare>(1);
+  save_checkpoint(path, parameters, parameters, some_state());
+  const Safetensors file(path);
+  auto metadata = file.metadata();
+  metadata["resnext.checkpoint"] = "1";
+  metadata["resnext.option.classes"] = "T-shirt/top|caf\xc3\xa9|Bag";
+  metadata.erase("resnext.id");
+  metadata.erase("resnext.classes");
+  std::vector<TensorView> tensors;
+  for (const auto& entry : file.entries()) {
+    tensors.emplace_back(entry.name, entry.dtype, entry.shape, file.bytes(entry));
+  }
+  metadata["resnext.checksum"] = detail::checksum_of(tensors, metadata);
+  write_safetensors(old, tensors, metadata);
+  const RunState state = load_checkpoint<Bare>(old).state;
+  CHECK(state.step == 1234);
+  CHECK(state.id.empty());
+  CHECK(state.class_names == std::vector<std::string>{"T-shirt/top", "caf\xc3\xa9", "Bag"});
+  CHECK(state.options == some_state().options);
+
+  // It may be of a run that is resumed, not of one that begins; nobody removes it.
+  fs::remove(path);
+  CHECK_NOTHROW(check_run_folder(folder.path(), {.step = 1234, .id = "a"}));
+  CHECK_THROWS_AS(check_run_folder(folder.path(), {.id = "a"}), FileError);
+  CHECK_THROWS_AS(check_run_folder(folder.path(), {}), FileError);
+  for (const char* id : {"", "a"}) prune_checkpoints(folder.path(), 1, {.step = 2, .id = id});
+  CHECK(fs::exists(old));
+}
+
+TEST_CASE("texts that are not UTF-8 are refused, each by its name") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000000001.safetensors";
+  const auto parameters = filled<Bare>(1);
+  const auto refused = [&](const RunState& state) {
+    return message_of<OptionError>([&] { save_checkpoint(path, parameters, parameters, state); });
+  };
+  RunState state = some_state();
+  state.class_names = {"tea", "caf\xe9"};
+  CHECK(refused(state).find(": not written: \"resnext.classes\": expected UTF-8, found the byte 233 in ") !=
+        std::string::npos);
+  CHECK(refused(state).ends_with("; convert it, e.g. iconv -f latin1 -t utf-8"));
+  state = some_state();
+  state.options["folder"] = "caf\xe9";
+  CHECK(refused(state).find("\"resnext.option.folder\"") != std::string::npos);
+  state = some_state();
+  state.options["caf\xe9"] = "";
+  CHECK(refused(state) != "");
+  state = some_state();
+  state.id = "\xff";
+  CHECK(refused(state).find("\"resnext.id\"") != std::string::npos);
+  CHECK(folder.files() == 0);
+}
+
+TEST_CASE("ids of runs are 16 hexadecimal digits, and no two are the same") {
+  std::set<std::string> ids;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string id = new_run_id();
+    CHECK(id.size() == 16);
+    CHECK(id.find_first_not_of("0123456789abcdef") == std::string::npos);
+    ids.insert(id);
+  }
+  CHECK(ids.size() == 1000);
 }
 
 TEST_CASE("the newest intact checkpoint is found, and it is said which were passed over") {
@@ -181,16 +260,28 @@ TEST_CASE("the newest intact checkpoint is found, and it is said which were pass
         std::string::npos);
 }
 
-TEST_CASE("the last few are kept, and nothing that was given up") {
+TEST_CASE("the last few of a run are kept, nothing that was given up, and all of other runs") {
   const TemporaryFolder folder;
-  for (const int step : {1, 2, 3, 4, 5, 50}) write_text(checkpoint_path(folder.path(), step), "x");
+  const auto parameters = filled<Bare>(1);
+  const auto save = [&](int step, const std::string& id) {
+    save_checkpoint(checkpoint_path(folder.path(), step), parameters, parameters, {.step = step, .id = id});
+  };
+  for (const int step : {1, 2, 3, 5, 50}) save(step, "this");
+  for (const int step : {4, 60}) save(step, "other");
+  write_text(checkpoint_path(folder.path(), 70), "damaged");
   write_text(folder / "checkpoint-0000000007.safetensors.123-0.tmp", "killed in the middle");
   for (const char* name : {"notes.tmp", "checkpoint-notes.tmp"}) write_text(folder / name, "somebody else's");
-  prune_checkpoints(folder.path(), 2, 5);
-  CHECK(checkpoints_in(folder.path()) ==
-        std::vector<fs::path>{checkpoint_path(folder.path(), 5), checkpoint_path(folder.path(), 4)});
-  CHECK(folder.files() == 4);
+  CHECK(message_of<FileError>([&] { check_run_folder(folder.path(), {.step = 5, .id = "this"}); }) ==
+        checkpoint_path(folder.path(), 60).string() +
+            ": expected no checkpoint but those of the run \"this\", found one of the run \"other\": resume that run, or "
+            "take another folder");
+  prune_checkpoints(folder.path(), 2, {.step = 5, .id = "this"});
+  std::vector<fs::path> expected;
+  for (const int step : {70, 60, 5, 4, 3}) expected.push_back(checkpoint_path(folder.path(), step));
+  CHECK(checkpoints_in(folder.path()) == expected);
+  CHECK(folder.files() == 7);
   for (const char* name : {"notes.tmp", "checkpoint-notes.tmp"}) CHECK(fs::exists(folder / name));
+  CHECK_NOTHROW(check_run_folder(folder / "none", {}));
 }
 
 TEST_CASE("a state that is not finite is not written") {

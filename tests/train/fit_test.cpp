@@ -93,7 +93,7 @@ TEST_CASE("checkpoints within an epoch change nothing") {
   options.keep = 100;
   REQUIRE(other.fit(options));
   CHECK(read_text(checkpoint_path(often.path(), 21)) == read_text(checkpoint_path(folder.path(), 21)));
-  CHECK(checkpoints_in(often.path()).size() == 12);  // steps 2, 4, ..., 20 without 14, and 7, 14, 21
+  CHECK(checkpoints_in(often.path()).size() == 13);  // steps 0, 2, ..., 20, and 7, 21
 }
 
 TEST_CASE("a loss that is not finite stops the run with the step, the layer, and the last good checkpoint") {
@@ -145,6 +145,73 @@ TEST_CASE("a weight that is not finite is not written, and the last good checkpo
   CAPTURE(message);
   CHECK(message.find("is infinite or not a number after step 14; the last good checkpoint is " +
                      checkpoint_path(folder.path(), 7).string()) != std::string::npos);
+}
+
+TEST_CASE("a run without an id gets one and keeps it; another run is refused in its folder and removes nothing") {
+  const TemporaryFolder folder;
+  FitOptions options = Run::options(folder.path());
+  Run run;
+  run.state = {};
+  REQUIRE(run.fit(options));
+  const std::string id = run.state.id;
+  CHECK(id.size() == 16);
+  const auto files = checkpoints_in(folder.path());
+  for (const auto& file : files) CHECK(run_id_of(file) == id);
+
+  Run again;
+  again.state = {};
+  options.epochs = 1;
+  const std::string message = message_of<FileError>([&] { again.fit(options); });
+  CAPTURE(message);
+  CHECK(message.find("found one of the run \"" + id + "\": resume that run, or take another folder") !=
+        std::string::npos);
+  CHECK(again.state.step == 0);
+  CHECK(checkpoints_in(folder.path()) == files);
+
+  // Resumed from the one before the last, it replaces its own later ones.
+  Run resumed;
+  resumed.resume(checkpoint_path(folder.path(), 14));
+  CHECK(resumed.state.id == id);
+  options.epochs = 4;
+  options.stop = [&] { return resumed.state.step == 16; };
+  CHECK(!resumed.fit(options));
+  CHECK(checkpoints_in(folder.path()) == std::vector{checkpoint_path(folder.path(), 16),
+                                                     checkpoint_path(folder.path(), 14),
+                                                     checkpoint_path(folder.path(), 7)});
+}
+
+TEST_CASE("what makes a checkpoint impossible is known before the first step") {
+  const TemporaryFolder folder;
+  Run run;
+  run.state.class_names = {"caf\xe9"};
+  const std::string message = message_of<OptionError>([&] { run.fit(Run::options(folder.path())); });
+  CHECK(message.find("\"resnext.classes\": expected UTF-8") != std::string::npos);
+  CHECK(message.find("learning rate") == std::string::npos);
+  CHECK(run.state.step == 0);
+  CHECK(folder.files() == 0);
+}
+
+TEST_CASE("impossible options and states are refused, with what was expected and found") {
+  const auto refused = [](const auto& change) {
+    Run run;
+    FitOptions options = Run::options("");
+    change(options, run.state);
+    return message_of<OptionError>([&] { run.fit(options); });
+  };
+  CHECK(refused([](FitOptions& options, RunState&) { options.epochs = 0; }) == "fit: expected epochs from 1, found 0");
+  CHECK(refused([](FitOptions& options, RunState&) { options.keep = 0; }) == "fit: expected keep from 1, found 0");
+  CHECK(refused([](FitOptions& options, RunState&) { options.checkpoint_every = -1; }) ==
+        "fit: expected checkpoint_every from 0, found -1");
+  CHECK(refused([](FitOptions& options, RunState&) { options.report_every = 0; }) ==
+        "fit: expected report_every from 1, found 0");
+  CHECK(refused([](FitOptions&, RunState& state) { state.epoch = -1; }) ==
+        "fit: expected a state with an epoch from 0, found -1");
+  CHECK(refused([](FitOptions&, RunState& state) { state.batch = -1; }) ==
+        "fit: expected a state with a batch from 0, found -1");
+  CHECK(refused([](FitOptions&, RunState& state) { state.step = -1; }) ==
+        "fit: expected a state with a step from 0, found -1");
+  CHECK(refused([](FitOptions&, RunState& state) { state.batch = 8; }) ==
+        "loader: expected an epoch from 0 and a batch from 0 to 7, found 0 and 8");
 }
 
 TEST_CASE("a folder that is not there is an error before anything is lost in silence") {

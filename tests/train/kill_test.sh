@@ -35,7 +35,7 @@ dataset t10k 10
 
 # run FOLDER OPTION...: 60 steps with a checkpoint after each; what it says is in $work/said.
 command=("$train" --folder "$work/data" --network small --epochs 6 --batch 8 --pad 0 --rate 0.01 --threads 1 --workers 0
-  --quiet --checkpoint-every 1 --checkpoints)
+  --quiet --checkpoint-every 1 --id test --checkpoints)
 run() { "${command[@]}" "$@" >"$work/said" 2>&1; }
 # says WORDS: the last run said them.
 says() { grep -qF -- "$1" "$work/said" || failed "expected '$1', found '$(cat "$work/said")'"; }
@@ -129,6 +129,28 @@ says "resumed from $work/damaged/$(checkpoint 58)"
 ends_equal "$work/damaged" 'damaged checkpoints'
 for file in "$work/damaged/"*.safetensors; do truncate -s 1000 "$file"; done
 refused "$work/damaged" 'none of its 3 checkpoints is intact'
+
+# The folder of another run: nothing in it changes.
+before=$(cd "$work/whole" && sha256sum -- *)
+for options in '--id other' '--id other --resume' '--id other --log log.csv'; do
+  # shellcheck disable=SC2086
+  run "$work/whole" $options
+  status=$?
+  ((status == 1)) || failed "another run in the folder: expected exit status 1, found $status"
+  grep -qE 'is of another run: expected id = other|take another folder' "$work/said" ||
+    failed "another run in the folder: $(cat "$work/said")"
+done
+[[ $(cd "$work/whole" && sha256sum -- *) == "$before" ]] || failed 'another run has changed the folder'
+
+# SIGTERM: a checkpoint after the step.
+"${command[@]}" "$work/ended" --epochs 100000 >"$work/said" 2>&1 &
+program=$!
+until compgen -G "$work/ended/checkpoint-*[1-9].safetensors" >/dev/null || ! kill -0 "$program" 2>/dev/null; do sleep 0.05; done
+kill -TERM "$program"
+wait "$program"
+status=$?
+((status == 143)) || failed "SIGTERM: expected exit status 143, found $status"
+says '; --resume goes on from here'
 
 # A loss that is not finite.
 run "$work/bad" --rate 1e30 && failed 'a rate of 1e30 was no error'

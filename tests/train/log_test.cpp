@@ -1,6 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <array>
+#include <clocale>
 #include <cstdlib>
+#include <limits>
+#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -9,8 +13,10 @@
 
 #include <resnext/io/image.hpp>
 #include <resnext/train/log.hpp>
+#include <resnext/train/progress.hpp>
 
 #include "files.hpp"
+#include "train/run.hpp"
 
 using namespace resnext;
 using testing::message_of;
@@ -63,10 +69,13 @@ TEST_CASE("a log says what was run and has a row an epoch") {
     resumed.add(epoch(1));
     CHECK(read_text(path) == "# batch: 8\n# seed: 7\n" + header + row(1) + "# resumed at step 13\n" + row(2));
   }
-  SUBCASE("a new run begins a new log") {
-    RunLog again(path, {}, {});
-    again.add(epoch(0));
-    CHECK(read_text(path) == header + row(1));
+  SUBCASE("the log of another run, or of nobody knows whom, is not lost to a new run") {
+    const std::string before = read_text(path);
+    for (const char* id : {"", "this"}) {
+      CHECK(message_of<FileError>([&] { RunLog(path, {.id = id}, {}); }).find("found that of another run: resume") !=
+            std::string::npos);
+    }
+    CHECK(read_text(path) == before);
   }
   SUBCASE("what a killed run left behind goes, and nothing else") {
     write_text(path.string() + ".123-4.tmp", "killed in the middle");
@@ -87,6 +96,82 @@ TEST_CASE("a log says what was run and has a row an epoch") {
           }).find("expected the columns epoch,step") != std::string::npos);
     CHECK(read_text(path) == "# a\nepoch,something\n");
   }
+}
+
+TEST_CASE("a log belongs to the run whose id it has") {
+  const TemporaryFolder folder;
+  for (const char* name : {"log.csv", "log.jsonl"}) {
+    CAPTURE(name);
+    const fs::path path = folder / name;
+    RunLog log(path, {.id = "this"}, {{"seed", "7"}});
+    log.add(epoch(0));
+    log.add(epoch(1));
+    const std::string before = read_text(path);
+    for (const RunState& state : {RunState{.id = "other"}, RunState{.epoch = 1, .step = 10, .id = "other"}, RunState{},
+                                  RunState{.id = "thi"}, RunState{.id = "this one"}}) {
+      const std::string message = message_of<FileError>([&] { RunLog(path, state, {}); });
+      CHECK(message == path.string() + ": expected the log of the run " + detail::quoted(state.id) +
+                           ", found that of another run: resume that run, or take another name for the log");
+    }
+    CHECK(read_text(path) == before);
+    RunLog resumed(path, {.epoch = 1, .step = 10, .id = "this"}, {});
+    resumed.add(epoch(1));
+    CHECK(read_text(path).starts_with(before.substr(0, before.size() / 2)));
+    RunLog from_the_start(path, {.id = "this"}, {});  // stopped before its first checkpoint
+    from_the_start.add(epoch(0));
+    CHECK_NOTHROW(RunLog(path, {.epoch = 1, .step = 10, .id = "this"}, {}));
+  }
+  CHECK(read_text(folder / "log.csv").starts_with("# id: this\n# seed: 7\nepoch,step,"));
+}
+
+TEST_CASE("notes of any text, and numbers that JSON has no word for, leave a log that can be read") {
+  const TemporaryFolder folder;
+  const std::map<std::string, std::string> notes{{"a\nb", "1,2\r\n3\n"}, {"quoted \"", "|"}};
+  for (const char* name : {"log.csv", "log.jsonl"}) {
+    RunLog log(folder / name, {.id = "i\nd"}, notes);
+    log.add(epoch(0));
+    RunLog resumed(folder / name, {.epoch = 1, .step = 10, .id = "i\nd"}, {});
+    CHECK(message_of<OptionError>([&] { RunLog(folder / "new.csv", {}, {{"name", "caf\xe9"}}); })
+              .find("\"name\": expected UTF-8") != std::string::npos);
+  }
+  EpochResult bad = epoch(0);
+  bad.test->loss = std::numeric_limits<double>::quiet_NaN();
+  bad.images_per_second = std::numeric_limits<double>::infinity();
+  const auto json = nlohmann::json::parse(to_json(bad));
+  CHECK(json.at("test_loss").is_null());
+  CHECK(json.at("images_per_second").is_null());
+  CHECK(json.at("train_loss") == 0.5);
+}
+
+TEST_CASE("numbers in files and messages follow no locale") {
+  const TemporaryFolder folder;
+  // The system has the locale, or the sources of which it can be made.
+  const char* german = std::setlocale(LC_ALL, "de_DE.UTF-8");
+  if (german == nullptr) {
+    const std::string make = "localedef -i de_DE -f UTF-8 " + (folder / "de_DE.UTF-8").string() + " > /dev/null 2>&1";
+    static_cast<void>(std::system(make.c_str()));
+    ::setenv("LOCPATH", folder.path().c_str(), 1);
+    german = std::setlocale(LC_ALL, "de_DE.UTF-8");
+    ::unsetenv("LOCPATH");
+  }
+  if (german == nullptr) {
+    MESSAGE("skipped: there is no locale de_DE.UTF-8, and localedef cannot make it");
+    return;
+  }
+  CHECK(std::stod("1,5") == 1.5);
+  RunLog log(folder / "log.csv", {}, {});
+  log.add(epoch(0));
+  const std::string text = read_text(folder / "log.csv"), json = to_json(epoch(0)), message = detail::joined(0.25, 1e-7f);
+  const auto parameters = initialized<test::Tiny>(1);
+  save_checkpoint(folder / "x.safetensors", parameters, parameters, {.metrics = {.loss = 0.5}});
+  const double loss = load_checkpoint<test::Tiny>(folder / "x.safetensors").state.metrics.loss;
+  const std::string line = progress_line({1, 6, 50, 100, {.loss = 50, .correct = 75, .images = 100}, 5120.4, 65}, 0);
+  std::setlocale(LC_ALL, "C");
+  CHECK(text == header + row(1));
+  CHECK(nlohmann::json::parse(json).at("learning_rate") == 0.05);
+  CHECK(message == "0.251e-07");
+  CHECK(loss == 0.5);
+  CHECK(line == "epoch 2/6  50 %  loss 0.5000  accuracy 75.00 %  5120 images/s  ETA 1:05");
 }
 
 TEST_CASE("a log whose name ends in .jsonl has JSON lines") {
@@ -164,6 +249,29 @@ TEST_CASE("a learning curve is drawn, or it is said what is missing") {
   logs.pop_back();
   CHECK(message_of<FileError>([&] {
           draw_learning_curve(logs, folder / "none" / "curve.png");
-        }).find("gnuplot failed") != std::string::npos);
+        }).ends_with("could not write: No such file or directory"));
   CHECK(folder.files() == 4);
+
+  // Names that gnuplot would take for a command, an option or a quotation, for logs and pictures.
+  for (const std::string name :
+       {"|touch pwned; cat >out #", "<touch pwned #", "`touch pwned`", "a'b\"c\\d", "x\nsystem 'touch pwned'\n", "-", "~",
+        "@a", "$x", "caf\xe9", "<&>", "' system('touch pwned') '"}) {
+    CAPTURE(name);
+    const TemporaryFolder here;
+    const fs::path before = fs::current_path();
+    fs::current_path(here.path());
+    const std::string text = read_text(log_path);
+    write_text(name, text);
+    write_text("plain.csv", text);
+    for (const char* extension : {".png", ".svg"}) {
+      CHECK(message_of<FileError>([&] {
+              draw_learning_curve(std::array{fs::path(name), fs::path("plain.csv")}, name + extension);
+            }) == "");
+      CHECK(fs::file_size(name + extension) > 1000);
+    }
+    CHECK(read_image(name + ".png").width == 900);
+    CHECK(!detail::first_invalid_utf8(read_text(name + ".svg")));
+    CHECK(here.files() == 4);
+    fs::current_path(before);
+  }
 }

@@ -41,7 +41,7 @@ struct Run {
   Dataset train_data = stripes(50, 1), test_data = stripes(30, 2);
   Loader train, test;
   Trainer<Tiny, B> trainer;
-  RunState state;
+  RunState state{.id = "run"};
 
   explicit Run(int workers = 0)
       : train(train_data, recipe_of(train_data), {.batch = 8, .seed = 5, .workers = workers}),

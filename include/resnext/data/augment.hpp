@@ -11,6 +11,7 @@
 #include <resnext/data/dataset.hpp>
 #include <resnext/error.hpp>
 #include <resnext/random.hpp>
+#include <resnext/tensor/number.hpp>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -91,7 +92,7 @@ class Augmenter {
       fail<OptionError>("augmentation: expected a pad from 0 to ", std::min(height, width) - 1, ", found ", pad_);
     for (std::size_t c = 0; c < channels_; ++c) {
       const float mean = augmentation.mean[c], deviation = augmentation.std[c];
-      if (!std::isfinite(mean) || !std::isfinite(deviation) || !(deviation > 0))
+      if (!is_finite(mean) || !is_finite(deviation) || deviation <= 0)
         fail<OptionError>("augmentation: channel ", c, ": expected a finite mean and a positive std, found ", mean,
                           " and ", deviation);
       for (int value = 0; value < 256; ++value) normalised_.push_back((static_cast<float>(value) - mean) / deviation);

@@ -15,7 +15,6 @@
 #include <resnext/error.hpp>
 #include <resnext/random.hpp>
 #include <span>
-#include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -33,7 +32,8 @@ struct LoaderOptions {
   int ranks = 1;           ///< of how many
 };
 
-/// Some pictures of a data set, ready for a network. The spans are valid until the next call of `Loader::next`.
+/// Some pictures of a data set, ready for a network. The spans are valid until the next call of `Loader::next` or
+/// `Loader::start`: whoever uploads them asynchronously waits for the end of the copy before either.
 struct Batch {
   int epoch = 0;                           ///< from 0
   int index = 0;                           ///< which batch of the epoch, from 0
@@ -68,9 +68,14 @@ class Loader {
       slot.indices.resize(room);
     }
     start(0);
-    for (int i = 0; i < options.workers; ++i)
-      threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
+    try {
+      for (int i = 0; i < options.workers; ++i) threads_.emplace_back([this] { work(); });
+    } catch (...) {  // the system has no more threads: those that run must end before anything they use goes
+      join();
+      throw;
+    }
   }
+  ~Loader() { join(); }
   Loader(Dataset&&, const Augmentation&, const LoaderOptions&) = delete;
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -89,14 +94,17 @@ class Loader {
     std::unique_lock lock(mutex_);
     limit_ = claimed_;  // nobody begins another batch
     changed_.wait(lock, [this] { return busy_ == 0; });
-    for (Slot& slot : slots_) slot.ready = -1;
+    for (Slot& slot : slots_) {
+      slot.ready = -1;
+      slot.error = nullptr;  // of a batch that nobody will take
+    }
     position_ = claimed_ = std::int64_t{epoch} * batches_ + batch;
     limit_ = position_ + capacity();
     wanted_.notify_all();
   }
 
-  /// The next batch. Rethrows what went wrong in its preparation, e.g. ShapeError for a label that is no class; the
-  /// call after that goes on with the batch after it.
+  /// The next batch, valid until the next call. Rethrows what went wrong in its preparation, e.g. ShapeError for a label
+  /// that is no class; the call after that goes on with the batch after it.
   const Batch& next() {
     std::unique_lock lock(mutex_);
     const std::int64_t ticket = position_++;
@@ -192,11 +200,20 @@ class Loader {
     }
   }
 
-  void work(const std::stop_token& stop) {
+  void join() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+    }
+    wanted_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void work() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      wanted_.wait(lock, stop, [this] { return claimed_ < limit_; });
-      if (stop.stop_requested()) return;
+      wanted_.wait(lock, [this] { return stopped_ || claimed_ < limit_; });
+      if (stopped_) return;
       Slot& slot = claim();
       ++busy_;
       lock.unlock();
@@ -216,14 +233,15 @@ class Loader {
   int order_epoch_ = -1;
 
   std::mutex mutex_;
-  std::condition_variable_any wanted_;  // a ticket is below the limit
-  std::condition_variable changed_;     // a slot became ready
+  std::condition_variable wanted_;   // a ticket is below the limit, or it is over
+  std::condition_variable changed_;  // a slot became ready
   std::vector<Slot> slots_;
   std::int64_t position_ = 0;  // the ticket that next() takes
   std::int64_t claimed_ = 0;   // the ticket that a worker takes
   std::int64_t limit_ = 0;     // the first ticket whose slot is still held by the caller
   int busy_ = 0;
-  std::vector<std::jthread> threads_;  // last: stopped and joined before anything they use goes
+  bool stopped_ = false;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace resnext

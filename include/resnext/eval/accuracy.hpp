@@ -12,6 +12,7 @@
 
 #include <resnext/data/loader.hpp>
 #include <resnext/nn/classifier.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -62,10 +63,10 @@ double log_sum_exp(std::span<const T> logits) {
 template <class T>
 int rank_of(std::span<const T> logits, std::int32_t label) {
   const auto at = static_cast<std::size_t>(label);
-  if (std::isnan(logits[at])) return static_cast<int>(logits.size());
+  if (is_nan(logits[at])) return static_cast<int>(logits.size());
   int rank = 0;
   for (std::size_t k = 0; k < logits.size(); ++k) {
-    rank += std::isnan(logits[k]) || logits[k] > logits[at] || (logits[k] == logits[at] && k < at);
+    rank += is_nan(logits[k]) || logits[k] > logits[at] || (logits[k] == logits[at] && k < at);
   }
   return rank;
 }

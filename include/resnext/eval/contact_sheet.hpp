@@ -123,9 +123,9 @@ inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<c
     label(cells[i].title, title_color.data(), 0);
     label(cells[i].subtitle, "#444444", 1);
   }
-  script += "plot " + gnuplot_string(picture.string()) + " binary filetype=png origin=(0.5,0.5) with rgbimage\n";
+  script += "plot input0 binary filetype=png origin=(0.5,0.5) with rgbimage\n";
   try {
-    draw_with_gnuplot(picture, canvas.width, canvas.height, script);
+    draw_with_gnuplot(picture, canvas.width, canvas.height, script, std::array{picture});
     return true;
   } catch (const FileError&) {
     return false;

@@ -6,13 +6,15 @@
 /// learning rate, the order of the images and their augmentation are functions of the step, the epoch and the options.
 #pragma once
 
+#include <locale.h>  // newlocale
+#include <stdlib.h>  // strtod_l
+#include <unistd.h>  // getentropy
+
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -22,6 +24,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -30,6 +33,7 @@
 #include <resnext/io/safetensors.hpp>
 #include <resnext/nn/trainer.hpp>
 #include <resnext/random.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -40,6 +44,8 @@ struct RunState {
   std::int64_t step = 0;                         ///< steps done
   TrainingMetrics metrics{};                     ///< sums over the epoch's batches so far
   std::map<std::string, std::string> options{};  ///< whatever decides the run's numbers, in words: seed, batch, ...
+  std::vector<std::string> class_names{};        ///< for whoever classifies with the checkpoint
+  std::string id{};                              ///< tells runs apart: `new_run_id()`, kept over all resumes
 };
 
 /// The state of a run of `Net`.
@@ -56,7 +62,8 @@ namespace detail {
 inline constexpr std::string_view checkpoint_key = "resnext.";  // of all our metadata
 inline constexpr std::string_view option_key = "resnext.option.";
 inline constexpr std::string_view checksum_key = "resnext.checksum";
-inline constexpr std::string_view checkpoint_version = "1";
+// Version 1 had no id, and the names of the classes were an option, joined by '|'.
+inline constexpr std::string_view checkpoint_version = "2";
 inline constexpr std::string_view checkpoint_stem = "checkpoint-", checkpoint_extension = ".safetensors";
 
 /// A hash of byte strings, in which every single changed word changes the result.
@@ -83,9 +90,9 @@ class Checksum {
 };
 
 inline std::string hexadecimal(std::uint64_t value) {
-  std::array<char, 17> text{};
-  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
-  return text.data();
+  std::string text(16, '0');
+  for (std::size_t i = text.size(); i-- > 0; value >>= 4) text[i] = "0123456789abcdef"[value & 15];
+  return text;
 }
 
 /// Of everything a file holds but the checksum itself.
@@ -119,25 +126,73 @@ inline std::string identity_of(std::span<const Layer> layers) {
   return hexadecimal(sum.value());
 }
 
-/// Exact: reads back as the same number.
+/// The number that is all of a text, in no locale's spelling.
 template <class T>
-std::string number_text(T number) {
-  std::array<char, 32> text{};
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
+std::optional<T> parsed(const std::string& text) {
+  T number{};
+  const char* end = text.data();
+#if !defined(__cpp_lib_to_chars)  // libc++ reads no floating-point numbers
+  if constexpr (std::is_floating_point_v<T>) {
+    static const locale_t plain = ::newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr));
+    if (text.find_first_not_of("0123456789.e+-") != std::string::npos) return std::nullopt;
+    char* last = nullptr;
+    number = static_cast<T>(::strtod_l(text.c_str(), &last, plain));
+    end = last;
+  } else
+#endif
+  {
+    const auto [last, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc()) return std::nullopt;
+    end = last;
+  }
+  return !text.empty() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
+}
+
+/// A field of the metadata, empty when it is not there.
+inline std::string text_field(const Safetensors& file, std::string_view name) {
+  const auto at = file.metadata().find(std::string(checkpoint_key).append(name));
+  return at == file.metadata().end() ? std::string() : at->second;
 }
 
 /// A field of the metadata as a non-negative number.
 template <class T>
 T number_field(const Safetensors& file, std::string_view name) {
-  const std::string key = std::string(checkpoint_key).append(name);
-  const auto at = file.metadata().find(key);
-  const std::string_view text = at == file.metadata().end() ? std::string_view() : at->second;
-  T number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || !(number >= 0)) {
-    fail<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", quoted(text));
+  const std::string key = std::string(checkpoint_key).append(name), text = text_field(file, name);
+  const auto number = parsed<T>(text);
+  bool good = number && *number >= 0;
+  if constexpr (std::is_floating_point_v<T>) good = good && is_finite(*number);
+  if (!good) fail<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", detail::quoted(text));
+  return *number;
+}
+
+/// Some strings as JSON, and back.
+inline std::string json_strings(std::span<const std::string> strings) {
+  std::string json;
+  for (const std::string& string : strings) (json += json.empty() ? '[' : ',') += json_string(string);
+  return json.empty() ? "[]" : json + ']';
+}
+inline std::vector<std::string> strings_field(const Safetensors& file, std::string_view json) {
+  std::vector<std::string> strings;
+  HeaderParser parser(json, file.path());
+  parser.expect('[');
+  if (!parser.accept(']')) {
+    do strings.push_back(parser.string());
+    while (parser.accept(','));
+    parser.expect(']');
   }
-  return number;
+  parser.expect_end();
+  return strings;
+}
+
+/// The text at its separators.
+inline std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(separator, at), text.size());
+    parts.emplace_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return parts;
 }
 
 /// The number in the name of a checkpoint.
@@ -157,7 +212,7 @@ inline std::optional<std::int64_t> step_of(const std::filesystem::path& path) {
 inline std::optional<Name> first_not_finite(const StateDict& state) {
   for (const StateDict::Slot& slot : state.slots()) {
     const auto values = state[slot];
-    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
+    if (!std::all_of(values.begin(), values.end(), [](float value) { return is_finite(value); })) {
       return slot.entry.name();
     }
   }
@@ -166,9 +221,9 @@ inline std::optional<Name> first_not_finite(const StateDict& state) {
 
 /// The name that a checkpoint has in a folder.
 inline std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step) {
-  std::array<char, 32> digits{};
-  std::snprintf(digits.data(), digits.size(), "%010lld", static_cast<long long>(step));
-  return folder / std::string(detail::checkpoint_stem).append(digits.data()).append(detail::checkpoint_extension);
+  std::string digits = std::to_string(step);
+  digits.insert(0, 10 - std::min<std::size_t>(10, digits.size()), '0');
+  return folder / std::string(detail::checkpoint_stem).append(digits).append(detail::checkpoint_extension);
 }
 
 /// The checkpoints of a folder, the newest first; none when there is no such folder.
@@ -184,7 +239,8 @@ inline std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::
 
 /// Writes a checkpoint, completely or not at all, also when the machine stops in the middle. Equal states give equal
 /// files.
-/// @throws Error when a value is infinite or not a number, FileError when the file cannot be written
+/// @throws Error when a value is infinite or not a number, OptionError when a text of the state is not UTF-8, FileError
+/// when the file cannot be written
 inline void save_checkpoint(const std::filesystem::path& path, const StateDict& parameters, const StateDict& velocities,
                             const RunState& state) {
   for (const StateDict* tensors : {&parameters, &velocities}) {
@@ -199,13 +255,24 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   };
   put("checkpoint", std::string(detail::checkpoint_version));
   put("network", detail::identity_of(parameters.layers()));
-  put("epoch", detail::number_text(state.epoch));
-  put("batch", detail::number_text(state.batch));
-  put("step", detail::number_text(state.step));
-  put("loss", detail::number_text(state.metrics.loss));
-  put("correct", detail::number_text(state.metrics.correct));
-  put("images", detail::number_text(state.metrics.images));
+  put("epoch", detail::exact_text(state.epoch));
+  put("batch", detail::exact_text(state.batch));
+  put("step", detail::exact_text(state.step));
+  put("loss", detail::exact_text(state.metrics.loss));
+  put("correct", detail::exact_text(state.metrics.correct));
+  put("images", detail::exact_text(state.metrics.images));
+  put("id", state.id);
+  put("classes", detail::json_strings(state.class_names));
   for (const auto& [name, value] : state.options) metadata[std::string(detail::option_key).append(name)] = value;
+  for (const auto& [key, value] : metadata) {
+    for (const std::string* text : {&key, &value}) {
+      if (const auto bad = detail::first_invalid_utf8(*text)) {
+        fail<OptionError>(path.string(), ": not written: ", detail::quoted(key), ": expected UTF-8, found the byte ",
+                          static_cast<int>(static_cast<unsigned char>((*text)[*bad])), " in ", detail::quoted(*text),
+                          "; convert it, e.g. iconv -f latin1 -t utf-8");
+      }
+    }
+  }
 
   std::vector<TensorView> tensors = tensor_views(parameters);
   const auto more = tensor_views(velocities, std::string(optimizer_prefix) + "velocity.", true);
@@ -228,13 +295,43 @@ inline void remove_leftovers(const std::filesystem::path& folder, std::string_vi
 
 }  // namespace detail
 
-/// Removes from a folder all checkpoints but the last `keep` that are not newer than `step` (a later one belongs to a
-/// run that was given up), and what writers that were killed have left behind.
-inline void prune_checkpoints(const std::filesystem::path& folder, int keep, std::int64_t step) {
+/// The id of the run that a checkpoint belongs to; empty when it has none (version 1), nothing when it is damaged.
+inline std::optional<std::string> run_id_of(const std::filesystem::path& checkpoint) {
+  try {
+    return detail::text_field(Safetensors(checkpoint), "id");
+  } catch (const FileError&) {
+    return std::nullopt;
+  }
+}
+
+/// An id for a run that begins: 64 bits by the system's chance, in hexadecimal digits.
+inline std::string new_run_id() {
+  std::uint64_t bits = 0;
+  if (::getentropy(&bits, sizeof bits) != 0) detail::fail_errno("the system's random numbers", "read");
+  return detail::hexadecimal(bits);
+}
+
+/// Whether a run may write its checkpoints into a folder: there must be none of another run. Those without an id, and
+/// damaged ones, may be those of a run that is resumed, but not of one that begins.
+/// @throws FileError when there is one
+inline void check_run_folder(const std::filesystem::path& folder, const RunState& state) {
+  for (const auto& path : checkpoints_in(folder)) {
+    const std::string id = run_id_of(path).value_or("");
+    if (id.empty() ? state.step > 0 : id == state.id) continue;
+    fail<FileError>(path.string(), ": expected no checkpoint but those of the run ", detail::quoted(state.id),
+                    ", found one of ", id.empty() ? "a run that is not known" : "the run " + detail::quoted(id),
+                    ": resume that run, or take another folder");
+  }
+}
+
+/// Removes from a folder a run's checkpoints but the last `keep` that are not newer than its state (a later one was
+/// given up), and what writers that were killed have left behind. Files of other runs, or of no known one, stay.
+inline void prune_checkpoints(const std::filesystem::path& folder, int keep, const RunState& state) {
   std::error_code ignored;  // what cannot be removed stays
   int kept = 0;
   for (const auto& path : checkpoints_in(folder)) {
-    const bool current = *detail::step_of(path) <= step;
+    if (state.id.empty() || run_id_of(path) != state.id) continue;
+    const bool current = *detail::step_of(path) <= state.step;
     if (!current || kept == std::max(keep, 1)) {
       std::filesystem::remove(path, ignored);
     } else {
@@ -268,11 +365,12 @@ inline Safetensors open_checkpoint(MappedFile mapped) {
 inline Safetensors open_checkpoint(const std::filesystem::path& path) { return open_checkpoint(MappedFile(path)); }
 
 /// Where the run of an open checkpoint stands.
-/// @throws FileError when the metadata are of another version or incomplete
+/// @throws FileError when the metadata are of a later version or incomplete
 inline RunState run_state(const Safetensors& file) {
   const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "checkpoint");
-  if (at == file.metadata().end() || at->second != detail::checkpoint_version) {
-    fail<FileError>(file.path(), ": expected a checkpoint of version ", detail::checkpoint_version, ", found ",
+  const bool first = at != file.metadata().end() && at->second == "1";
+  if (at == file.metadata().end() || (!first && at->second != detail::checkpoint_version)) {
+    fail<FileError>(file.path(), ": expected a checkpoint of version 1 or ", detail::checkpoint_version, ", found ",
                     at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
   RunState state;
@@ -284,6 +382,12 @@ inline RunState run_state(const Safetensors& file) {
   state.metrics.images = detail::number_field<double>(file, "images");
   for (const auto& [key, value] : file.metadata()) {
     if (key.starts_with(detail::option_key)) state.options[key.substr(detail::option_key.size())] = value;
+  }
+  if (first) {
+    if (const auto names = state.options.extract("classes")) state.class_names = detail::split(names.mapped(), '|');
+  } else {
+    state.id = detail::text_field(file, "id");
+    state.class_names = detail::strings_field(file, detail::text_field(file, "classes"));
   }
   return state;
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -15,6 +14,7 @@
 #include <resnext/error.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/nn/trainer.hpp>
+#include <resnext/tensor/number.hpp>
 #include <resnext/train/checkpoint.hpp>
 #include <resnext/train/schedule.hpp>
 
@@ -44,12 +44,12 @@ struct EpochResult {
 
 /// How `fit` runs, and who watches.
 struct FitOptions {
-  int epochs = 1;                                     ///< in all, those before a resume included
+  int epochs = 1;                                     ///< in all, at least 1, those before a resume included
   Schedule schedule = Schedule::step_decay(0.1, {});  ///< of the learning rate
-  std::filesystem::path checkpoints{};                ///< an existing folder; empty to write none
-  int keep = 3;                                       ///< checkpoints that stay
-  int checkpoint_every = 0;                           ///< steps; one is written at the end of each epoch in any case
-  int report_every = 10;         ///< steps after which the loss is looked at and progress is reported
+  std::filesystem::path checkpoints{};                ///< an existing folder, of this run alone; empty to write none
+  int keep = 3;                                       ///< checkpoints that stay, at least 1
+  int checkpoint_every = 0;                           ///< steps; 0 for those of the start and of each epoch's end only
+  int report_every = 10;         ///< steps, at least 1, after which the loss is looked at and progress is reported
   std::function<bool()> stop{};  ///< asked before every step; true ends the run with a checkpoint
   std::function<void(const Progress&)> progress{};       ///< called now and then
   std::function<void(const EpochResult&)> epoch_done{};  ///< before that epoch's checkpoint is written
@@ -65,17 +65,44 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+inline void check(const FitOptions& options, const RunState& state) {
+  const auto at_least = [](const char* what, std::int64_t least, std::int64_t found) {
+    if (found < least) fail<OptionError>("fit: expected ", what, " from ", least, ", found ", found);
+  };
+  at_least("epochs", 1, options.epochs);
+  at_least("keep", 1, options.keep);
+  at_least("checkpoint_every", 0, options.checkpoint_every);
+  at_least("report_every", 1, options.report_every);
+  at_least("a state with an epoch", 0, state.epoch);
+  at_least("a state with a batch", 0, state.batch);
+  at_least("a state with a step", 0, state.step);
+}
+
 }  // namespace detail
 
 /// Trains from `state` to the end of the last epoch and keeps `state` up to date. The numbers of a run that is
 /// interrupted, restored with `trainer.restore` and fitted again are those of one that was never stopped, bit for bit.
+///
+/// A state without an id gets one. A run that begins writes a checkpoint before its first step: whatever makes that
+/// impossible is known at once. Only checkpoints of the same run are ever removed. Rank 0 alone looks at the folder and
+/// writes into it; loss, progress and `options.stop` are those of each rank.
 /// @param test evaluated after each epoch unless it is null
 /// @return false when `options.stop` ended it
-/// @throws Error when the loss or a weight becomes infinite or not a number, with the step, the layer in whose output
-/// it first appeared and the last good checkpoint; FileError when a checkpoint cannot be written
+/// @throws OptionError when an option or the state is impossible or a text of the state is not UTF-8; Error when the
+/// loss or a weight becomes infinite or not a number, with the step, the layer in whose output it first appeared and the
+/// last good checkpoint; FileError when the folder has checkpoints of another run, or one cannot be written
 template <class Net, Backend B, class Comm>
 bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
+  detail::check(options, state);
   const Dataset& data = train.dataset();
+  if (state.id.empty()) state.id = new_run_id();
+  const bool writes = !options.checkpoints.empty() && trainer.communicator().rank() == 0;
+  if (writes) {
+    if (!std::filesystem::is_directory(options.checkpoints)) {
+      fail<FileError>(options.checkpoints.string(), ": expected a folder for checkpoints, found none");
+    }
+    check_run_folder(options.checkpoints, state);
+  }
   std::filesystem::path last_checkpoint;  // so far that of a run that is resumed
   if (!options.checkpoints.empty()) last_checkpoint = checkpoint_path(options.checkpoints, state.step);
   if (!std::filesystem::exists(last_checkpoint)) last_checkpoint.clear();
@@ -85,16 +112,18 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
            ". Try a lower learning rate or a longer warm-up";
   };
   const auto save = [&] {
-    if (options.checkpoints.empty() || trainer.communicator().rank() != 0) return;
+    if (!writes) return;
     const auto path = checkpoint_path(options.checkpoints, state.step);
     try {
       save_checkpoint(path, trainer.parameters(), trainer.velocities(), state);
     } catch (const FileError&) {
       throw;
+    } catch (const OptionError&) {
+      throw;
     } catch (const Error& error) {
       fail<Error>(error.what(), "; ", advice());
     }
-    prune_checkpoints(options.checkpoints, options.keep, state.step);
+    prune_checkpoints(options.checkpoints, options.keep, state);
     last_checkpoint = path;
   };
   int first_unread = state.batch;  // of the batches whose metrics wait in the backend's memory
@@ -116,7 +145,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
   };
   const auto read_metrics = [&] {
     const TrainingMetrics fresh = trainer.read_metrics();
-    if (!std::isfinite(fresh.loss)) stop_at_bad_loss(fresh);
+    if (!is_finite(fresh.loss)) stop_at_bad_loss(fresh);
     first_unread = state.batch;
     state.metrics.loss += fresh.loss;
     state.metrics.correct += fresh.correct;
@@ -124,6 +153,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
   };
 
   train.start(state.epoch, state.batch);
+  if (state.step == 0 && state.epoch < options.epochs) save();
   while (state.epoch < options.epochs) {
     const detail::Stopwatch watch;
     std::int64_t images = 0;  // of this process, unlike state.metrics

@@ -4,10 +4,10 @@
 
 #include <array>
 #include <cstddef>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <istream>
 #include <map>
 #include <span>
 #include <string>
@@ -27,31 +27,28 @@ namespace detail {
 /// The numbers of an epoch by name.
 inline auto epoch_fields(const EpochResult& result) {
   const Accuracy test = result.test.value_or(Accuracy());
-  const auto number = [](const char* format, auto value) {
-    std::array<char, 40> text{};
-    std::snprintf(text.data(), text.size(), format, value);
-    return std::string(text.data());
-  };
   using Field = std::pair<const char*, std::string>;
   return std::array{Field("epoch", std::to_string(result.epoch + 1)),
                     Field("step", std::to_string(result.step)),
-                    Field("learning_rate", number("%.6g", result.learning_rate)),
-                    Field("train_loss", number("%.6f", result.train.mean_loss())),
-                    Field("train_accuracy", number("%.6f", result.train.accuracy())),
-                    Field("test_loss", number("%.6f", test.mean_loss())),
-                    Field("test_accuracy", number("%.6f", test.top1())),
-                    Field("test_accuracy_of_5", number("%.6f", test.top5())),
-                    Field("seconds", number("%.2f", result.seconds)),
-                    Field("images_per_second", number("%.1f", result.images_per_second))};
+                    Field("learning_rate", general_text(result.learning_rate)),
+                    Field("train_loss", fixed_text(result.train.mean_loss(), 6)),
+                    Field("train_accuracy", fixed_text(result.train.accuracy(), 6)),
+                    Field("test_loss", fixed_text(test.mean_loss(), 6)),
+                    Field("test_accuracy", fixed_text(test.top1(), 6)),
+                    Field("test_accuracy_of_5", fixed_text(test.top5(), 6)),
+                    Field("seconds", fixed_text(result.seconds, 2)),
+                    Field("images_per_second", fixed_text(result.images_per_second, 1))};
 }
 
 }  // namespace detail
 
-/// An epoch as one JSON object without a line break. Epochs count from 1; losses are means, accuracies shares.
+/// An epoch as one JSON object without a line break. Epochs count from 1; losses are means, accuracies shares; what is
+/// infinite or not a number is null, for JSON has no word for it.
 inline std::string to_json(const EpochResult& result) {
   std::string json;
   for (const auto& [name, value] : detail::epoch_fields(result)) {
-    ((((json += json.empty() ? "{" : ",") += detail::json_string(name)) += ':') += value);
+    const bool number = value.find_first_not_of("0123456789.e+-") == std::string::npos;
+    ((((json += json.empty() ? "{" : ",") += detail::json_string(name)) += ':') += number ? value : "null");
   }
   return json + "}";
 }
@@ -62,35 +59,21 @@ inline std::string to_json(const EpochResult& result) {
 /// - anything else: CSV with the same columns, and comments from `#` on for the rest.
 class RunLog {
  public:
-  /// Starts a log, or goes on with the one of a run that is resumed at `state`: rows of epochs that will be run again
-  /// go.
+  /// Starts a log, or goes on with the one of the same run: rows of epochs that will be run again go. A run that is
+  /// resumed also goes on with a log that does not say whose it is.
   /// @param notes what there is to know about the run, as pairs; written at the start only
-  /// @throws FileError when the path names no file, or a log that is to go on has other columns
+  /// @throws FileError when the path names no file, or a file that is no log or that of another run; OptionError when
+  /// a note is not UTF-8
   RunLog(std::filesystem::path path, const RunState& state, const std::map<std::string, std::string>& notes)
       : path_(std::move(path)), json_(path_.extension() == ".jsonl") {
     if (!path_.has_filename()) fail<FileError>("expected the path of a log, found ", detail::quoted(path_.string()));
+    std::ifstream old(path_);
+    if (!old.is_open() || old.peek() == std::ifstream::traits_type::eof()) {
+      begin(state.id, notes);
+    } else {
+      go_on(old, state);
+    }
     detail::remove_leftovers(path_.parent_path(), path_.filename().string());
-    std::ifstream old;
-    if (state.step > 0) old.open(path_);
-    if (!old.is_open()) {
-      begin(notes);
-      return;
-    }
-    bool known = false;
-    for (std::string line; std::getline(old, line);) {
-      const bool header = json_ ? line.starts_with("{\"run\":") : line == columns();
-      const bool comment = line.starts_with(json_ ? "{\"resumed_at_step\":" : "#");
-      known = known || header;
-      const bool row = known && !header && !comment && line.starts_with(row_begin());
-      if (!header && !comment && !row) {
-        if (json_) fail<FileError>(path_.string(), ": expected the JSON lines of a run, found ", detail::quoted(line));
-        fail<FileError>(path_.string(), ": expected the columns ", columns(), ", found ", detail::quoted(line));
-      }
-      if (row && std::atoll(line.c_str() + row_begin().size()) > state.epoch) continue;
-      text_ += line + "\n";
-    }
-    const std::string step = std::to_string(state.step);
-    text_ += json_ ? "{\"resumed_at_step\":" + step + "}\n" : "# resumed at step " + step + "\n";
   }
 
   /// Adds an epoch.
@@ -117,16 +100,67 @@ class RunLog {
     return all;
   }
 
-  void begin(const std::map<std::string, std::string>& notes) {
+  /// Whose log it is, as a line begins that says so.
+  std::string id_line(std::string_view id) const {
+    return json_ ? "{\"run\":{\"id\":" + detail::json_string(id) : "# id: " + one_line(id);
+  }
+
+  /// Fit for a comment: line breaks would end it.
+  static std::string one_line(std::string_view text) {
+    std::string line(text);
+    for (char& c : line) c = static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    return line;
+  }
+
+  void begin(const std::string& id, const std::map<std::string, std::string>& notes) {
+    const auto check = [&](const std::string& name, const std::string& value) {
+      if (detail::first_invalid_utf8(name) || detail::first_invalid_utf8(value)) {
+        fail<OptionError>(path_.string(), ": not written: ", detail::quoted(name), ": expected UTF-8, found ",
+                          detail::quoted(value), "; convert it, e.g. iconv -f latin1 -t utf-8");
+      }
+    };
+    check("id", id);
+    for (const auto& [name, value] : notes) check(name, value);
     if (!json_) {
-      for (const auto& [name, value] : notes) ((((text_ += "# ") += name) += ": ") += value) += "\n";
+      if (!id.empty()) text_ = id_line(id) + "\n";
+      for (const auto& [name, value] : notes) text_ += "# " + one_line(name) + ": " + one_line(value) + "\n";
       text_ += columns() + "\n";
       return;
     }
+    text_ = id.empty() ? "{\"run\":{" : id_line(id);
     for (const auto& [name, value] : notes) {
-      (((text_ += text_.empty() ? "" : ",") += detail::json_string(name)) += ":") += detail::json_string(value);
+      if (text_.back() != '{') text_ += ',';
+      ((text_ += detail::json_string(name)) += ':') += detail::json_string(value);
     }
-    text_ = "{\"run\":{" + text_ + "}}\n";
+    text_ += "}}\n";
+  }
+
+  void go_on(std::istream& old, const RunState& state) {
+    const std::string any = id_line(""), ours = id_line(state.id);
+    const std::string_view mark = json_ ? std::string_view(any).substr(0, any.size() - 1) : any;
+    bool known = false, named = false, same = false;
+    for (std::string line; std::getline(old, line);) {
+      const bool header = json_ ? line.starts_with("{\"run\":") : line == columns();
+      const bool comment = line.starts_with(json_ ? "{\"resumed_at_step\":" : "#");
+      if (!known && !named && line.starts_with(mark)) {
+        named = true;
+        same = json_ ? line.starts_with(ours) : line == ours;
+      }
+      known = known || header;
+      const bool row = known && !header && !comment && line.starts_with(row_begin());
+      if (!header && !comment && !row) {
+        if (json_) fail<FileError>(path_.string(), ": expected the JSON lines of a run, found ", detail::quoted(line));
+        fail<FileError>(path_.string(), ": expected the columns ", columns(), ", found ", detail::quoted(line));
+      }
+      if (row && std::atoll(line.c_str() + row_begin().size()) > state.epoch) continue;
+      text_ += line + "\n";
+    }
+    if (named ? !same : state.step == 0) {
+      fail<FileError>(path_.string(), ": expected the log of the run ", detail::quoted(state.id),
+                      ", found that of another run: resume that run, or take another name for the log");
+    }
+    const std::string step = std::to_string(state.step);
+    text_ += json_ ? "{\"resumed_at_step\":" + step + "}\n" : "# resumed at step " + step + "\n";
   }
 
   std::filesystem::path path_;
@@ -141,15 +175,14 @@ inline void draw_learning_curve(std::span<const std::filesystem::path> logs, con
   constexpr std::array colours{"#1f6fb4", "#d1495b", "#2a9d5c", "#e08e1b", "#7b4fa3", "#3aa6a6", "#8c6d46", "#555555"};
   const auto plot = [&](const std::string& train, const std::string& test) {
     std::string script;
-    const auto curve = [&](const std::filesystem::path& log, const std::string& column, const std::string& style) {
-      script +=
-          (script.empty() ? "plot " : ", ") + gnuplot_string(log.string()) + " using 1:" + column + " with " + style;
+    const auto curve = [&](std::size_t log, const std::string& column, const std::string& style) {
+      script += (script.empty() ? "plot input" : ", input") + std::to_string(log) + " using 1:" + column + " with " + style;
     };
     for (std::size_t i = 0; i < logs.size(); ++i) {
       const bool alone = logs.size() == 1;
       const std::string colour = std::string(" linecolor '") + colours[i % colours.size()] + "'";
-      curve(logs[i], train, "lines linewidth 2 dashtype 3" + colour + (alone ? " title 'training'" : " notitle"));
-      curve(logs[i], test,
+      curve(i, train, "lines linewidth 2 dashtype 3" + colour + (alone ? " title 'training'" : " notitle"));
+      curve(i, test,
             "linespoints linewidth 2 pointtype 7 pointsize 0.7" + colour + " title " +
                 (alone ? "'test'" : gnuplot_string(logs[i].string())));
     }
@@ -164,7 +197,8 @@ inline void draw_learning_curve(std::span<const std::filesystem::path> logs, con
                     "set grid linecolor '#dddddd'\nset xlabel 'epoch'\nset format x '%.0f'\nset tics nomirror\n"
                     "set border 3\nset key top right\nset ylabel 'loss'\nset yrange [0:*]\n" +
                         plot("4", "6") + "set key bottom right\nset ylabel 'accuracy, %'\nset yrange [*:100]\n" +
-                        plot("(100*$5)", "(100*$7)") + "unset multiplot");
+                        plot("(100*$5)", "(100*$7)") + "unset multiplot",
+                    logs);
 }
 
 }  // namespace resnext

@@ -6,13 +6,15 @@
 #include <unistd.h>     // isatty
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include <resnext/error.hpp>
+#include <resnext/tensor/number.hpp>
 #include <resnext/train/fit.hpp>
 
 namespace resnext {
@@ -21,14 +23,10 @@ namespace detail {
 
 /// "1:05" or "2:03:09".
 inline std::string duration_text(double seconds) {
-  const auto all = static_cast<long long>(std::isfinite(seconds) ? std::lround(std::clamp(seconds, 0.0, 3.6e8)) : 0);
-  std::array<char, 40> text{};
-  if (all < 3600) {
-    std::snprintf(text.data(), text.size(), "%lld:%02lld", all / 60, all % 60);
-  } else {
-    std::snprintf(text.data(), text.size(), "%lld:%02lld:%02lld", all / 3600, all / 60 % 60, all % 60);
-  }
-  return text.data();
+  const auto all = static_cast<long long>(is_finite(seconds) ? std::lround(std::clamp(seconds, 0.0, 3.6e8)) : 0);
+  const auto two = [](long long number) { return (number < 10 ? ":0" : ":") + std::to_string(number); };
+  if (all < 3600) return std::to_string(all / 60) + two(all % 60);
+  return std::to_string(all / 3600) + two(all / 60 % 60) + two(all % 60);
 }
 
 }  // namespace detail
@@ -44,12 +42,15 @@ inline std::string progress_line(const Progress& progress, int width) {
     bar.resize(static_cast<std::size_t>(width), ' ');
     bar = "[" + bar + "] ";
   }
-  std::array<char, 160> text{};
-  std::snprintf(text.data(), text.size(), "%3.0f %%  loss %.4f  accuracy %5.2f %%  %.0f images/s  ETA %s", 100 * done,
-                progress.metrics.mean_loss(), 100 * progress.metrics.accuracy(), progress.images_per_second,
-                detail::duration_text(progress.seconds_left).c_str());
-  return "epoch " + std::to_string(progress.epoch + 1) + "/" + std::to_string(progress.epochs) + " " + bar +
-         text.data();
+  const auto number = [](double value, int digits, std::size_t least) {
+    std::string text = detail::fixed_text(value, digits);
+    return text.insert(0, least - std::min(least, text.size()), ' ');
+  };
+  return detail::joined("epoch ", progress.epoch + 1, "/", progress.epochs, " ", bar, number(100 * done, 0, 3),
+                        " %  loss ", number(progress.metrics.mean_loss(), 4, 0), "  accuracy ",
+                        number(100 * progress.metrics.accuracy(), 2, 5), " %  ",
+                        number(progress.images_per_second, 0, 0), " images/s  ETA ",
+                        detail::duration_text(progress.seconds_left));
 }
 
 /// Writes progress to a stream.

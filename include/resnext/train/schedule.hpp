@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <resnext/error.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -42,7 +43,7 @@ class Schedule {
   static Schedule cosine(double rate, std::int64_t steps, double last = 0) {
     check("rate", rate);
     if (steps < 1) fail<OptionError>("schedule: a cosine needs at least 1 step, found ", steps);
-    if (!std::isfinite(last) || last < 0) fail<OptionError>("schedule: expected a last rate from 0, found ", last);
+    if (!is_finite(last) || last < 0) fail<OptionError>("schedule: expected a last rate from 0, found ", last);
     Schedule schedule(rate);
     schedule.steps_ = steps;
     schedule.last_ = last;
@@ -74,7 +75,7 @@ class Schedule {
   explicit Schedule(double rate) : rate_(rate) {}
 
   static void check(const char* what, double value) {
-    if (!std::isfinite(value) || value <= 0)
+    if (!is_finite(value) || value <= 0)
       fail<OptionError>("schedule: expected a positive ", what, ", found ", value);
   }
 
