@@ -5,21 +5,20 @@
 //     classify resnext50.safetensors --network resnext50_32x4d --classes imagenet.txt dog.jpg
 //
 // A picture is made to fit as the network saw its data: for ImageNet the shorter side becomes 256 pixels and the middle
-// 224 are taken; for the small data sets the shorter side becomes 28 or 32. Exit status: 0 done, 1 an error, 2 wrong
-// options.
+// 224 are taken; for the small data sets the shorter side becomes 28 or 32. A picture that cannot be read is reported,
+// the others are classified. Exit status: 0 done, 1 an error or a picture that could not be read, 2 wrong options.
 
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <resnext/cpu.hpp>
+#include <resnext/data/class_names.hpp>
 #include <resnext/data/resize.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/eval/contact_sheet.hpp>
@@ -50,17 +49,24 @@ struct Preparation {
   Augmentation normalisation;
 };
 
-/// ImageNet as torchvision prepares it.
-Preparation imagenet() {
-  Preparation preparation{256, 224, {}};
-  preparation.normalisation.mean = {0.485f * 255, 0.456f * 255, 0.406f * 255};
-  preparation.normalisation.std = {0.229f * 255, 0.224f * 255, 0.225f * 255};
-  return preparation;
+/// What the classes are called: by the file that the user gave, or by the checkpoint.
+template <class Net>
+std::vector<std::string> class_names(const Options& options) {
+  if (!options.classes.empty()) return read_class_names(std::filesystem::path(options.classes), Net::classes);
+  const std::size_t found = options.class_names.size();
+  if (found != 0 && found != static_cast<std::size_t>(Net::classes)) {
+    fail<FileError>(options.weights.string(), ": expected ", Net::classes, " class names, found ", found);
+  }
+  return options.class_names;
 }
 
-std::string class_name(const Options& options, std::int32_t label) {
-  const auto at = static_cast<std::size_t>(label);
-  return at < options.class_names.size() ? options.class_names[at] : "class " + std::to_string(label);
+std::string class_name(const std::vector<std::string>& names, std::int32_t label) {
+  return names.empty() ? "class " + std::to_string(label) : names[static_cast<std::size_t>(label)];
+}
+
+/// A line of JSON. File names need not be UTF-8, which JSON must be: their other bytes become U+FFFD.
+void print(const nlohmann::json& line) {
+  std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 std::string percent(double share) {
@@ -69,35 +75,49 @@ std::string percent(double share) {
   return text.data();
 }
 
-/// The pictures as a data set, so that they take the same way into the network as any other.
+/// The pictures as a data set, so that they take the same way into the network as any other. What cannot be read is
+/// reported and leaves `options.pictures`.
 template <class Net>
-Dataset read_pictures(const Options& options, const Preparation& preparation) {
+Dataset read_pictures(Options& options, const Preparation& preparation) {
   Dataset data;
   data.name = "pictures";
   data.height = data.width = preparation.size;
   data.channels = Net::inputs;
   data.classes = Net::classes;
+  std::vector<fs::path> readable;
   for (const fs::path& path : options.pictures) {
-    const Image whole = read_image(path);
-    const Image colour = Net::inputs == 1 ? to_grey(whole) : whole;
-    const Image crop =
-        center_crop(resized_shorter_side(colour, preparation.shorter_side), preparation.size, preparation.size);
-    data.images.insert(data.images.end(), crop.pixels.begin(), crop.pixels.end());
-    data.labels.push_back(0);  // nobody knows
+    try {
+      const Image whole = read_image(path);
+      const Image crop = resized_center_crop(Net::inputs == 1 ? to_grey(whole) : whole, preparation.shorter_side,
+                                             preparation.size, preparation.size);
+      data.images.insert(data.images.end(), crop.pixels.begin(), crop.pixels.end());
+      data.labels.push_back(0);  // nobody knows
+      readable.push_back(path);
+    } catch (const std::exception& error) {
+      std::string what = error.what();
+      if (!what.starts_with(path.string())) what = path.string() + ": " + what;
+      std::fprintf(stderr, "classify: %s\n", what.c_str());
+      if (options.json) print({{"picture", path.string()}, {"error", what}});
+    }
   }
+  options.pictures = std::move(readable);
   return data;
 }
 
+/// False when a picture could not be read.
 template <class Net>
-void run(const Options& options, const Preparation& preparation) {
+bool run(Options options, const Preparation& preparation) {
+  const std::vector<std::string> names = class_names<Net>(options);
   const auto parameters = load_safetensors<Net>(options.weights);
   Classifier<Net, B> classifier(parameters);
   Dataset data;
+  const std::size_t given = options.pictures.size();
   if (options.test) {
     const auto& source = examples::source(options.data);
     data = source.read(Split::test, options.folder.empty() ? source.folder : options.folder);
   } else {
     data = read_pictures<Net>(options, preparation);
+    if (options.pictures.empty()) return false;
   }
 
   Loader loader(data, evaluation(preparation.normalisation), {.batch = options.test ? 200 : 1, .shuffle = false});
@@ -116,18 +136,18 @@ void run(const Options& options, const Preparation& preparation) {
         for (std::size_t i = 0; i < batch.labels.size(); ++i) {
           const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
           const std::uint32_t index = batch.indices[i];
-          const std::string first = class_name(options, best[0].label) + " " + percent(best[0].probability);
+          const std::string first = class_name(names, best[0].label) + " " + percent(best[0].probability);
           if (options.json && !options.test) {
             nlohmann::json line{{"picture", options.pictures[index].string()}};
             for (const auto& [label, probability] : best) {
               line["best"].push_back(
-                  {{"class", label}, {"name", class_name(options, label)}, {"probability", probability}});
+                  {{"class", label}, {"name", class_name(names, label)}, {"probability", probability}});
             }
-            std::printf("%s\n", line.dump().c_str());
+            print(line);
           } else if (!options.test) {
             std::printf("%s\n", options.pictures[index].c_str());
             for (const auto& [label, probability] : best) {
-              std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(options, label).c_str());
+              std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(names, label).c_str());
             }
           }
           if (cells.size() == static_cast<std::size_t>(options.cells)) continue;
@@ -135,7 +155,7 @@ void run(const Options& options, const Preparation& preparation) {
           SheetCell cell{{data.height, data.width, data.channels, {pixels.begin(), pixels.end()}}, first, {}, {}};
           if (options.test) {
             cell.right = best[0].label == batch.labels[i];
-            if (!*cell.right) cell.subtitle = "is " + class_name(options, batch.labels[i]);
+            if (!*cell.right) cell.subtitle = "is " + class_name(names, batch.labels[i]);
           } else {
             cell.subtitle = options.pictures[index].filename().string();
           }
@@ -148,23 +168,19 @@ void run(const Options& options, const Preparation& preparation) {
                               {"top1", accuracy.top1()},
                               {"top5", accuracy.top5()},
                               {"loss", accuracy.mean_loss()}};
-    std::printf("%s\n", line.dump().c_str());
+    print(line);
   } else if (options.test) {
     std::printf("%s: %lld images, top-1 %.2f %%, top-5 %.2f %%, loss %.4f\n", data.name.c_str(),
                 static_cast<long long>(accuracy.images), 100 * accuracy.top1(), 100 * accuracy.top5(),
                 accuracy.mean_loss());
   }
-  if (options.sheet.empty()) return;
+  const bool all = options.pictures.size() == given;
+  if (options.sheet.empty()) return all;
   if (!draw_contact_sheet(options.sheet, cells)) {
     std::fprintf(stderr, "classify: without gnuplot (Debian package gnuplot-nox) the sheet has no text\n");
   }
   if (!options.json) std::printf("contact sheet: %s\n", options.sheet.c_str());
-}
-
-std::vector<std::string> split(std::istream&& text, char separator) {
-  std::vector<std::string> parts;
-  for (std::string part; std::getline(text, part, separator);) parts.push_back(part);
-  return parts;
+  return all;
 }
 
 /// What the user did not say, a checkpoint of train knows.
@@ -187,32 +203,29 @@ void complete(Options& options) {
   if (options.network.empty()) {
     fail<OptionError>(options.weights.string(), " does not say which network it is: give --network");
   }
-  if (options.classes.empty()) {
-    if (file.metadata().contains("resnext.checkpoint")) options.class_names = run_state(file).class_names;
-  } else {
-    std::ifstream lines(options.classes);
-    if (!lines) fail<FileError>(options.classes, ": could not be opened");
-    options.class_names = split(std::move(lines), '\n');
+  if (options.classes.empty() && file.metadata().contains("resnext.checkpoint")) {
+    options.class_names = run_state(file).class_names;
   }
 }
 
-void classify(Options options) {
+bool classify(Options options) {
   complete(options);
   if (options.network == "resnext50_32x4d") {
     if (options.test) fail<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
-    return run<ResNeXt50<32, 4>>(options, imagenet());
+    return run<ResNeXt50<32, 4>>(options, {256, 224, imagenet_recipe()});  // as torchvision prepares it
   }
   if (options.data.empty())
     fail<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
   const auto& source = examples::source(options.data);
   const int size = source.inputs == 1 ? 28 : 32;
-  bool found = false;
+  bool found = false, all = false;
   examples::for_each_network([&]<class Net>(const std::string& name) {
     if (name != options.network || Net::inputs != source.inputs || Net::classes != source.classes) return;
     found = true;
-    run<Net>(options, {size, size, source.recipe()});
+    all = run<Net>(options, {size, size, source.recipe()});
   });
   if (!found) fail<OptionError>("there is no network ", options.network, " for ", options.data);
+  return all;
 }
 
 }  // namespace
@@ -220,18 +233,21 @@ void classify(Options options) {
 int main(int argc, char** argv) {
   Options options;
   CLI::App app("Says what is on pictures, or how well a network does on a test split.");
-  app.footer("Exit status: 0 done, 1 an error, 2 wrong options.");
+  app.footer(
+      "A picture that cannot be read is reported, the others are classified.\n"
+      "Exit status: 0 done, 1 an error or a picture that could not be read, 2 wrong options.");
   app.add_option("weights", options.weights, "Folder of checkpoints, checkpoint, or safetensors file")->required();
   auto* pictures = app.add_option("pictures", options.pictures, "PNG or JPEG files");
   auto* test = app.add_flag("--test", options.test, "Classify the test split instead")->excludes(pictures);
   app.add_option("--network", options.network, "Network (a checkpoint knows)");
   app.add_option("--data", options.data, "fashion-mnist, cifar10 or cifar100 (a checkpoint knows)");
   app.add_option("--folder", options.folder, "Where the data set's files are");
-  app.add_option("--classes", options.classes, "Text file with a class name a line");
+  app.add_option("--classes", options.classes, "Text file, UTF-8, with a name a line for every class");
   app.add_option("--top", options.top, "Classes to print (5)")->check(CLI::Range(1, 1000));
   app.add_option("--sheet", options.sheet, "PNG to write, with the first pictures and what they are taken for");
   app.add_flag("--profile", options.profile, "Print the time of every layer for the first batch too");
-  app.add_flag("--json", options.json, "Print a line of JSON a picture, or one for the split")->excludes("--profile");
+  app.add_flag("--json", options.json, "Print a line of JSON a picture (\"error\" in a bad one's), or for the split")
+      ->excludes("--profile");
   app.add_option("--cells", options.cells, "Pictures on the sheet (48)")->check(CLI::Range(1, 1000));
   try {
     app.parse(argc, argv);
@@ -240,8 +256,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   try {
-    classify(options);
-    return 0;
+    return classify(options) ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "classify: %s\n", error.what());
     return 1;

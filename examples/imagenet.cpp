@@ -3,8 +3,9 @@
 //     imagenet --weights resnext50_32x4d.safetensors batch.npy --logits logits.npy
 //     imagenet --network resnext101_64x4d --random 1 batch.npy --repeat 20 --profile
 //
-// The batch is float32 [N, 3, H, W], normalised as the weights expect it, as PyTorch's tensors are; weights have
-// torchvision's names, which are timm's too. Exit status: 0 done, 1 an error, 2 wrong options.
+// The batch is [N, 3, H, W], as PyTorch's tensors are: of floats that are normalised as the weights expect it, or of
+// uint8, 0 to 255, which the program normalises as ImageNet's. Weights have torchvision's names, which are timm's too.
+// Exit status: 0 done, 1 an error, 2 wrong options.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include <resnext/cpu.hpp>
+#include <resnext/data/augment.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/io/npy.hpp>
 #include <resnext/resnext.hpp>
@@ -39,6 +41,7 @@ struct Options {
 /// A batch as the library has it: [N, H, W, 3].
 struct Batch {
   int n = 0, h = 0, w = 0;
+  bool normalised = false;  ///< by the program, because the file has pixels
   std::vector<float> values;
   Images images() const { return {values, n, h, w, 3}; }
 };
@@ -54,14 +57,17 @@ Batch read_batch(const std::filesystem::path& path) {
     fail<FileError>(path.string(), ": expected a batch [N, 3, H, W] of at least one image, found ",
                     detail::shape_text(shape));
   }
-  Batch batch{static_cast<int>(shape[0]), static_cast<int>(shape[2]), static_cast<int>(shape[3]), {}};
+  Batch batch{static_cast<int>(shape[0]), static_cast<int>(shape[2]), static_cast<int>(shape[3]),
+              npy_holds<std::uint8_t>(path), {}};
+  const Augmentation recipe = imagenet_recipe();
   batch.values.resize(array.values.size());
   const std::size_t plane = static_cast<std::size_t>(batch.h) * static_cast<std::size_t>(batch.w);
   for (std::size_t n = 0; n < static_cast<std::size_t>(batch.n); ++n) {
     for (std::size_t c = 0; c < 3; ++c) {
       const float* from = array.values.data() + (n * 3 + c) * plane;
       float* to = batch.values.data() + n * 3 * plane + c;
-      for (std::size_t i = 0; i < plane; ++i) to[3 * i] = from[i];
+      const float mean = batch.normalised ? recipe.mean[c] : 0, deviation = batch.normalised ? recipe.std[c] : 1;
+      for (std::size_t i = 0; i < plane; ++i) to[3 * i] = (from[i] - mean) / deviation;
     }
   }
   return batch;
@@ -100,6 +106,7 @@ void run(const Options& options) {
                           {"isa", name(isa())},
                           {"threads", threads()},
                           {"batch", {batch.n, batch.h, batch.w}},
+                          {"normalised", batch.normalised},
                           {"milliseconds_an_image", best / batch.n},
                           {"first_milliseconds", first}};
     for (int n = 0; n < batch.n; ++n) {
@@ -109,6 +116,9 @@ void run(const Options& options) {
     }
     std::printf("%s\n", result.dump().c_str());
     return;
+  }
+  if (batch.normalised) {
+    std::printf("uint8 pixels, normalised as ImageNet's: (x / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)\n");
   }
   for (int n = 0; n < batch.n; ++n) {
     std::printf("image %d:", n);
@@ -140,7 +150,7 @@ int main(int argc, char** argv) {
   for (const Choice& entry : networks) names.push_back(entry.name);
   CLI::App app("Classifies a batch of ImageNet images.");
   app.footer("Exit status: 0 done, 1 an error, 2 wrong options.");
-  app.add_option("images", options.images, "Batch, .npy of float32 [N, 3, H, W]")->required();
+  app.add_option("images", options.images, "Batch, .npy [N, 3, H, W]: normalised floats, or uint8")->required();
   app.add_option("--network", options.network, "Network (resnext50_32x4d)")->check(CLI::IsMember(names));
   auto* weights = app.add_option("--weights", options.weights, "Its weights, .safetensors");
   auto* random = app.add_option("--random", options.random, "Or random ones, from this seed")->excludes(weights);

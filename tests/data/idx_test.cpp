@@ -59,6 +59,34 @@ TEST_CASE("an IDX file reads the same, plain or compressed") {
   }
 }
 
+TEST_CASE("gzip files are read as gzip -d does: all members, and padding by zeros") {
+  const TemporaryFolder folder;
+  const std::string file = idx({2, 3}, "abcdef");
+  const auto text = [&](const std::string& bytes) {
+    const auto array = read_idx(write_text(folder / "x", bytes));
+    return std::string(array.values.begin(), array.values.end());
+  };
+  for (std::size_t cut = 0; cut <= file.size(); ++cut) {
+    const std::string both = gzip(file.substr(0, cut)) + gzip(file.substr(cut));
+    CHECK(text(both) == "abcdef");
+    CHECK(text(gzip("") + both + gzip("")) == "abcdef");
+    CHECK(text(both + std::string(5000, '\0')) == "abcdef");
+  }
+  std::string single;
+  for (const char c : file) single += gzip(std::string(1, c));
+  CHECK(text(single) == "abcdef");
+  CHECK(text(gzip(file) + '\0') == "abcdef");
+  const std::string first = gzip(file.substr(0, 14)), second = gzip(file.substr(14)), zeros(20, '\0');
+  CHECK(contains(refusal(folder, first + second + zeros + second), "expected the end, found more bytes"));
+  CHECK(contains(refusal(folder, first + second + second), "expected the end, found more bytes"));
+  CHECK(contains(refusal(folder, first + zeros + second), "expected 6 bytes of values, found 2 (truncated)"));
+  for (std::size_t length = 0; length < first.size() + second.size(); ++length)
+    CHECK_FALSE(refusal(folder, (first + second).substr(0, length)).empty());
+  std::string damaged = first + second;
+  damaged[first.size() - 8] ^= 1;  // the first member's checksum
+  CHECK(contains(refusal(folder, damaged), ": gzip: incorrect data check"));
+}
+
 TEST_CASE("a file that is not as long as it says, or of another type, is refused with the offset") {
   const TemporaryFolder folder;
   CHECK(contains(refusal(folder, idx({2}, "ab", 13)), "byte 2: expected type 8 (unsigned byte), found 13"));

@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <resnext/data/resize.hpp>
 #include <resnext/random.hpp>
@@ -62,6 +65,40 @@ TEST_CASE("the shorter side and the centre are torchvision's") {
   CHECK(hash(center_crop(high, 33, 35)) == 0xD966A3BA03204B53);
 }
 
+TEST_CASE("only what a crop needs is made, and it is what the whole way gives") {
+  const int sizes[][2] = {{61, 97}, {97, 61}, {40, 40}, {3, 200}, {200, 3}, {1, 70}, {300, 40}, {33, 500}, {40, 41}};
+  for (const auto& [height, width] : sizes) {
+    for (const int channels : {1, 3}) {
+      const Image image = pattern(height, width, channels);
+      for (const auto& [size, crop] : {std::pair(40, 33), {32, 32}, {7, 4}, {100, 81}}) {
+        const Image whole = center_crop(resized_shorter_side(image, size), crop, crop - 1);
+        const Image part = resized_center_crop(image, size, crop, crop - 1);
+        CAPTURE(height);
+        CAPTURE(size);
+        CHECK(part.height == crop);
+        CHECK(part.width == crop - 1);
+        CHECK(part.pixels == whole.pixels);
+      }
+    }
+  }
+}
+
+TEST_CASE("long thin pictures") {
+  // The middle of 60,000 rows of which each became 256: a row and its neighbours.
+  Image high{60000, 1, 3, std::vector<std::uint8_t>(180000, 9)};
+  for (std::size_t i = 3 * 29998; i < 3 * 30002; ++i) high.pixels[i] = 200;
+  CHECK(resized_center_crop(high, 256, 224, 224).pixels == std::vector<std::uint8_t>(3 * 224 * 224, 200));
+  Image wide{1, 60000, 3, high.pixels};
+  CHECK(resized_center_crop(wide, 256, 224, 224).pixels == std::vector<std::uint8_t>(3 * 224 * 224, 200));
+  // 256 times these extents do not fit in 32 bits.
+  const Image longer{9'000'000, 1, 1, std::vector<std::uint8_t>(9'000'000, 201)};
+  CHECK(resized_center_crop(longer, 256, 224, 224).pixels == std::vector<std::uint8_t>(224 * 224, 201));
+  CHECK(testing::message_of<ShapeError>([&] { resized_shorter_side(longer, 256); }) ==
+        "resize: expected at most 134217728 pixels, found 9000000 x 1 to 2304000000 x 256");
+  CHECK(testing::message_of<ShapeError>([&] { resized_shorter_side(high, 256); }) ==
+        "resize: expected at most 134217728 pixels, found 60000 x 1 to 15360000 x 256");
+}
+
 TEST_CASE("grey is Pillow's luma") { CHECK(hash(to_grey(pattern(31, 17, 3))) == 0xE964C9D01E02D33B); }
 
 TEST_CASE("resizing to the same size and cropping everything change nothing") {
@@ -84,4 +121,14 @@ TEST_CASE("impossible sizes are refused") {
         "resize: expected extents of at least 1, found 4 x 4 to 0 x 3");
   CHECK(testing::message_of<ShapeError>([] { center_crop(pattern(4, 4, 1), 5, 3); }) ==
         "center crop: expected an image of at least 5 x 3, found 4 x 4");
+  CHECK(testing::message_of<ShapeError>([] { resized_center_crop(pattern(4, 4, 1), 4, 5, 3); }) ==
+        "center crop: expected an image of at least 5 x 3, found 4 x 4");
+  CHECK(testing::message_of<ShapeError>([] { resized_center_crop(pattern(4, 4, 1), 0, 1, 1); }) ==
+        "resize: expected extents of at least 1, found 4 x 4 to 0 x 0");
+  const Image wrong{4, 4, 3, std::vector<std::uint8_t>(16)};
+  for (const std::string name : {"resize", "center crop"}) {
+    CHECK(testing::message_of<ShapeError>([&] {
+            name == "resize" ? resized(wrong, 2, 2) : center_crop(wrong, 2, 2);
+          }) == name + ": expected the pixels of an image [height, width, 1 or 3], found [4, 4, 3] with 16 values");
+  }
 }

@@ -58,6 +58,31 @@ TEST_CASE("the most probable classes, largest first, with probabilities that add
   CHECK(most_probable(std::span<const float>(logits), 2).size() == 2);
 }
 
+TEST_CASE(
+    "classes are ranked by their logits, also where all probabilities but one are 0, and as accuracy ranks them") {
+  const std::vector<float> logits{0, -1000, -990, -980, -970, -960, -950, -940, -930, -900};
+  const auto order = [](const std::vector<float>& some, int k) {
+    std::vector<int> labels;
+    for (const auto& prediction : most_probable(std::span(some), k)) labels.push_back(prediction.label);
+    return labels;
+  };
+  CHECK(order(logits, 5) == std::vector<int>{0, 9, 8, 7, 6});
+  CHECK(most_probable(std::span(logits), 2)[0].probability == 1);
+  CHECK(most_probable(std::span(logits), 2)[1].probability == 0);
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  CHECK(order({1, nan, 2, -nan, 2, infinity}, 6) == std::vector<int>{1, 3, 5, 2, 4, 0});
+  CHECK(order({1, 2}, -1).empty());
+  const std::vector<std::vector<float>> cases{
+      logits, {nan, 1, 0}, {0, 1, nan}, {1, 1, 1}, {-infinity, 0, -infinity}, {3e38f, -3e38f, infinity, nan, 0}};
+  for (const auto& some : cases) {
+    const auto labels = order(some, 10);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      if (std::isnan(some[static_cast<std::size_t>(labels[i])])) continue;  // never right
+      CHECK(rank(some, labels[i]) == static_cast<int>(i));
+    }
+  }
+}
+
 TEST_CASE("evaluating in batches of any size counts every image once") {
   using B = Reference<float>;
   const Dataset data = test::stripes(23, 4);

@@ -1,7 +1,11 @@
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <resnext/eval/contact_sheet.hpp>
@@ -75,7 +79,47 @@ TEST_CASE("names and texts are never commands") {
   std::filesystem::current_path(before);
 }
 
-TEST_CASE("an empty sheet is refused") {
-  CHECK(testing::message_of<ShapeError>([] { draw_contact_sheet("sheet.png", {}); }) ==
-        "sheet.png: expected at least one cell and one column");
+TEST_CASE("a sheet through a link or into a pipe, under a name that is no name of ours") {
+  const TemporaryFolder folder;
+  const auto target = testing::write_text(folder / "target.png", "old");
+  std::filesystem::create_symlink("target.png", folder / "link.png");
+  draw_contact_sheet(folder / "link.png", cells(), 2);
+  CHECK(std::filesystem::is_symlink(folder / "link.png"));
+  CHECK(read_image(target).width == 2 * 132);
+  CHECK(folder.files() == 2);
+
+  const auto pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  std::string piped;
+  std::thread reader([&] { piped = testing::read_text(pipe); });
+  draw_contact_sheet(pipe, cells(), 2);
+  reader.join();
+  CHECK(std::filesystem::is_fifo(pipe));
+  CHECK(piped == testing::read_text(target));
+
+  for (const std::string& name : {std::string(251, 'n') + ".png", std::string("|'`$(x)#.png"), std::string("none")}) {
+    draw_contact_sheet(folder / name, cells(), 2);
+    CHECK(testing::read_text(folder / name) == piped);
+  }
+}
+
+TEST_CASE("sheets that are none are refused") {
+  const auto refusal = [](const std::vector<SheetCell>& some, int columns) {
+    return testing::message_of<ShapeError>([&] { draw_contact_sheet("sheet.png", some, columns); });
+  };
+  CHECK(refusal({}, 8) == "sheet.png: expected at least one cell and one column");
+  CHECK(refusal(cells(), 0) == "sheet.png: expected at least one cell and one column");
+  CHECK(refusal(cells(), 2147483647) ==
+        "sheet.png: expected a sheet of at most 134217728 pixels, found 1 rows of 2147483647 cells");
+  std::vector<SheetCell> wrong = cells();
+  wrong[1].image.height = 29;
+  CHECK(refusal(wrong, 2) ==
+        "sheet.png: expected the pixels of an image [height, width, 1 or 3], found [29, 28, 1] with 784 values");
+}
+
+TEST_CASE("a cell may be any picture, however thin") {
+  const TemporaryFolder folder;
+  const SheetCell thin{{1, 30'000'000, 1, std::vector<std::uint8_t>(30'000'000, 77)}, "", "", {}};
+  draw_contact_sheet(folder / "sheet.png", std::span(&thin, 1), 1);
+  CHECK(pixel(read_image(folder / "sheet.png"), 66, 55) == std::vector<std::uint8_t>{77, 77, 77});
 }

@@ -113,3 +113,30 @@ TEST_CASE("imagenet: a batch in, logits out") {
   CHECK(wrong.status == 1);
   CHECK(contains(wrong.output, "expected a batch [N, 3, H, W] of at least one image, found [2, 64, 48, 3]"));
 }
+
+TEST_CASE("imagenet: pixels are normalised as ImageNet's, floats are taken as they are") {
+  const TemporaryFolder folder;
+  constexpr std::size_t plane = 32 * 32;
+  std::vector<std::uint8_t> pixels(3 * plane);
+  std::vector<float> normalised(pixels.size());
+  const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    pixels[i] = static_cast<std::uint8_t>(i * 7 % 256);
+    normalised[i] = (static_cast<float>(pixels[i]) / 255 - mean[i / plane]) / deviation[i / plane];
+  }
+  const std::string batch = (folder / "batch.npy").string(), logits = (folder / "logits.npy").string();
+  const auto logits_of = [&](const auto& values, bool says_so) {
+    write_npy(batch, {1, 3, 32, 32}, values);
+    const Result result = run("imagenet --random 3 --repeat 1 --logits " + logits + " " + batch);
+    CAPTURE(result.output);
+    CHECK(result.status == 0);
+    CHECK(contains(result.output, "uint8 pixels, normalised as ImageNet's") == says_so);
+    const Result json = run("imagenet --random 3 --repeat 1 --json " + batch);
+    CHECK(nlohmann::json::parse(json.output).at("normalised") == says_so);
+    return read_npy<float>(logits).values;
+  };
+  const auto from_pixels = logits_of(pixels, true), from_floats = logits_of(normalised, false);
+  REQUIRE(from_pixels.size() == 1000);
+  for (std::size_t i = 0; i < 1000; ++i) REQUIRE(from_pixels[i] == doctest::Approx(from_floats[i]).epsilon(1e-3));
+  CHECK(contains(run("imagenet --help").output, "uint8"));
+}

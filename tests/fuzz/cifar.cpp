@@ -50,8 +50,8 @@ void mutate_records(fuzz::Choices& choices, std::string& text) {
 }
 
 void mutate_names(fuzz::Choices& choices, std::string& text) {
-  constexpr std::array<std::string_view, 8> lines{"\n",   "\r\n", "bird\n",          "\n\n",
-                                                  "frog", "\r",   "a\nb\nc\nd\ne\n", "\xFF\n"};
+  constexpr std::array<std::string_view, 10> lines{
+      "\n", "\r\n", "bird\n", "\n\n", "frog", "\r", "a\nb\nc\nd\ne\n", "\xFF\n", "\xEF\xBB\xBF", "\xC3\xA9 \t\n"};
   const std::size_t at = 2 + choices.below(text.size() - 1);
   if (choices.one_in(3)) {
     text.erase(std::min(at, text.size()), choices.below(8));
@@ -86,7 +86,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto read = [&] {
     const MappedFile file("input", std::as_bytes(input));
     if (names(mode)) {
-      fuzz::expect(detail::read_class_names(file, 10).size() == 10, "another number of names");
+      for (const std::string& name : read_class_names(file, 10)) {
+        fuzz::expect(!name.empty() && name.find_first_of("\r\n") == std::string::npos, "a name that is no line");
+        fuzz::expect(!detail::first_invalid_utf8(name), "a name that is not UTF-8");
+      }
       return;
     }
     Dataset dataset;

@@ -34,7 +34,7 @@ std::string gzip(fuzz::Choices& choices, std::string& text) {
   return out;
 }
 
-/// What comes out of a gzip file, up to a limit; the file itself when it is none.
+/// What comes out of the members of a gzip file, up to a limit; the file itself when it is none.
 std::string inflated(std::string_view file, std::size_t limit) {
   z_stream stream{};
   if (!file.starts_with("\x1F\x8B") || inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK) return std::string(file);
@@ -43,8 +43,11 @@ std::string inflated(std::string_view file, std::size_t limit) {
   stream.avail_in = static_cast<uInt>(file.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());
   stream.avail_out = static_cast<uInt>(out.size());
-  inflate(&stream, Z_NO_FLUSH);
-  out.resize(stream.total_out);
+  while (inflate(&stream, Z_NO_FLUSH) == Z_STREAM_END && stream.avail_in >= 2 && stream.next_in[0] == 0x1F &&
+         stream.next_in[1] == 0x8B) {
+    inflateReset(&stream);
+  }
+  out.resize(out.size() - stream.avail_out);
   inflateEnd(&stream);
   return out;
 }
@@ -106,7 +109,12 @@ std::string mutate_file(fuzz::Choices& choices, std::string_view file) {
   std::string text = inflated(file, 1 << 13);
   if (!choices.one_in(16)) mutate_idx(choices, text);
   if (choices.one_in(64)) text.resize(1 << 15);  // compresses well
-  return was != choices.one_in(8) ? gzip(choices, text) : text;
+  if (was == choices.one_in(8)) return text;
+  if (!choices.one_in(8)) return gzip(choices, text);
+  std::string rest = text.substr(choices.below(text.size() + 1));  // in two members, and perhaps padded
+  text.resize(text.size() - rest.size());
+  const std::string members = gzip(choices, text) + gzip(choices, rest);
+  return members + std::string(choices.below(4), '\0');
 }
 
 struct Pair {

@@ -206,6 +206,36 @@ TEST_CASE("what is no picture, too large or damaged is refused; nothing crashes"
   corrupt(encode_png({19, 13, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_ADAM7, {}, pixels}));
 }
 
+TEST_CASE("JPEG: what a writer did carelessly costs nothing, damage does") {
+  const auto pixels = gradient(40, 30, 1);
+  const std::string good = encode_jpeg(40, 30, 1, JCS_GRAYSCALE, JCS_GRAYSCALE, pixels);
+  const Image expected = decode(good);
+  const std::size_t scan = good.find("\xFF\xDA"), quantisation = good.find("\xFF\xDB");
+  // The last three bytes of a scan's header mean something to progressive files only.
+  for (const std::string& spectrum :
+       {std::string("\0\0\0", 3), std::string("\0\x3F\x11", 3), std::string("\1\5\0", 3)}) {
+    CHECK(decode(std::string(good).replace(scan + 7, 3, spectrum)).pixels == expected.pixels);
+  }
+  const auto inserted = [&](std::string_view bytes) { return std::string(good).insert(quantisation, bytes); };
+  CHECK(decode(inserted("abc")).pixels == expected.pixels);  // bytes between segments
+  // A colour profile in two pieces of which only one is there, and an unknown colour transform.
+  CHECK(decode(inserted(std::string_view("\xFF\xE2\0\x13ICC_PROFILE\0\1\2abc", 21))).pixels == expected.pixels);
+  CHECK(decode(inserted(std::string_view("\xFF\xEE\0\x0E"
+                                         "Adobe\0\x64\0\0\0\0\7",
+                                         16)))
+            .pixels == expected.pixels);
+  std::string version = good;
+  version[11] = 2;  // JFIF 2.01
+  CHECK(decode(version).pixels == expected.pixels);
+  CHECK(decode(good + std::string(100, '\0')).pixels == expected.pixels);
+
+  const std::string truncated = good.substr(0, good.size() - 20);
+  CHECK(refusal(truncated) == "picture: JPEG: Premature end of JPEG file");
+  CHECK(refusal(truncated + "\xFF\xD9") == "picture: JPEG: Corrupt JPEG data: premature end of data segment");
+  CHECK(refusal(good.substr(0, good.size() - 2)) == "picture: JPEG: Premature end of JPEG file");
+  CHECK_FALSE(refusal(truncated + "\xFF\xD3" + good.substr(good.size() - 20)).empty());
+}
+
 TEST_CASE("a JPEG of thousands of scans is refused instead of decoded for minutes") {
   // A scan of all coefficients in full precision may be repeated: the file stays well-formed.
   const std::vector<jpeg_scan_info> scans{{1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 63, 0, 0}};

@@ -8,11 +8,16 @@
 #include <cstring>
 #include <initializer_list>
 #include <limits>
+#include <resnext/io/npy.hpp>
 #include <resnext/io/safetensors.hpp>
 #include <resnext/random.hpp>
 #include <string>
 #include <utility>
 #include <vector>
+
+#ifdef __SSE2__
+#include <xmmintrin.h>
+#endif
 
 #include "files.hpp"
 
@@ -102,11 +107,13 @@ TEST_CASE("the writer refuses what the reader would") {
     write_safetensors(folder / "a", std::vector<TensorView>(tensors));
   };
   const std::span w(weights);
-  CHECK(message_of<ShapeError>([&] { write({{"a", {2, 2}, w}}); }) ==
-        (folder / "a").string() + ": tensor \"a\": shape [2, 2] of F32 takes 16 bytes, found 24");
+  CHECK(message_of<ShapeError>([&] {
+          write({{"a", {2, 2}, w}});
+        }) == (folder / "a").string() + ": tensor \"a\": shape [2, 2] of F32 takes 16 bytes, found 24");
   CHECK_THROWS_AS(write({{"a", {-2, -3}, w}}), ShapeError);
-  CHECK(message_of<OptionError>([&] { write({{"a", {6}, w}, {"a", {6}, w}}); }) ==
-        (folder / "a").string() + ": the tensor name \"a\" is reserved or given twice");
+  CHECK(message_of<OptionError>([&] {
+          write({{"a", {6}, w}, {"a", {6}, w}});
+        }) == (folder / "a").string() + ": the tensor name \"a\" is reserved or given twice");
   CHECK(contains(message_of<OptionError>([&] { write({{"__metadata__", {6}, w}}); }), "is reserved or given twice"));
   CHECK(contains(message_of<OptionError>([&] { write({{"\xFF", {6}, w}}); }), "is not UTF-8"));
   CHECK(folder.files() == 0);
@@ -145,6 +152,123 @@ TEST_CASE("every half and bfloat16 has its value; doubles are rounded") {
   CHECK(values == std::vector<float>{1.0f / 3, -5});
 }
 
+TEST_CASE("doubles become the nearest floats, also those that floats have no exponent for") {
+  CHECK(to_float(1.0 / 3) == 1.0f / 3);
+  CHECK(to_float(std::numeric_limits<double>::infinity()) == std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(to_float(std::numeric_limits<double>::quiet_NaN())));
+  CHECK(std::signbit(to_float(-0.0)));
+  CHECK(std::signbit(to_float(-1e-300)));
+  const Random random(3, "doubles");
+  for (std::uint32_t i = 0; i < 100000; ++i) {
+    const int exponent = 1023 - 155 + static_cast<int>(random.below(3 * i, 60));
+    const std::uint64_t fraction = random.bits(3 * i + 1) & (i % 2 == 0 ? 0xFFFFFFFFFFFFFu : 0xFFFFFE0000000u);
+    const auto bits = (random.bits(3 * i + 2) & std::uint64_t{1} << 63) | static_cast<std::uint64_t>(exponent) << 52;
+    const auto x = std::bit_cast<double>(bits | fraction);
+    REQUIRE(std::bit_cast<std::uint32_t>(to_float(x)) == std::bit_cast<std::uint32_t>(static_cast<float>(x)));
+    const float y = static_cast<float>(x);
+    REQUIRE(std::bit_cast<std::uint64_t>(to_double(y)) == std::bit_cast<std::uint64_t>(static_cast<double>(y)));
+  }
+  for (const double x : {0x1p-150, 0x1.8p-149, 0x1.000001p-150, 0x1.fffffffp-127, 0x1p-126, 0x1p-149, 0x1p-1074}) {
+    REQUIRE(to_float(x) == static_cast<float>(x));
+  }
+}
+
+TEST_CASE("any number type is read as integers, as PyTorch converts it") {
+  const TemporaryFolder folder;
+  const auto read = [&]<class T>(Dtype dtype, const std::vector<T>& values) {
+    const std::vector<TensorView> tensors{
+        {"t", dtype, {static_cast<std::int64_t>(values.size())}, std::as_bytes(std::span(values))}};
+    write_safetensors(folder / "a", tensors);
+    const Safetensors file(folder / "a");
+    std::vector<std::int64_t> integers(values.size());
+    file.read(*file.find("t"), integers);
+    return integers;
+  };
+  using Integers = std::vector<std::int64_t>;
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max(), least = -most - 1;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  CHECK(read(Dtype::F64, std::vector<double>{1000, -2.9, 0x1p62}) == Integers{1000, -2, std::int64_t{1} << 62});
+  CHECK(read(Dtype::F32, std::vector<float>{1000, 2.9f, nan, 1e30f, -1e30f}) == Integers{1000, 2, 0, most, least});
+  CHECK(read(Dtype::F16, std::vector<std::uint16_t>{0x63D0, 0x7C00, 0x0001}) == Integers{1000, most, 0});
+  CHECK(read(Dtype::BF16, std::vector<std::uint16_t>{0x447A, 0xFF80}) == Integers{1000, least});
+  CHECK(read(Dtype::F8_E5M2, std::vector<std::uint8_t>{0x64, 0x7C, 0x7F}) == Integers{1024, most, 0});
+  CHECK(read(Dtype::F8_E4M3, std::vector<std::uint8_t>{0x7E, 0xF8, 0x38, 0x7F}) == Integers{448, -256, 1, 0});
+  CHECK(read(Dtype::I64, Integers{most, least}) == Integers{most, least});
+  CHECK(read(Dtype::I32, std::vector<std::int32_t>{1000, -1}) == Integers{1000, -1});
+  CHECK(read(Dtype::I16, std::vector<std::int16_t>{1000, -1}) == Integers{1000, -1});
+  CHECK(read(Dtype::I8, std::vector<std::int8_t>{100, -1}) == Integers{100, -1});
+  CHECK(read(Dtype::U64, std::vector<std::uint64_t>{1000, ~std::uint64_t{0}}) == Integers{1000, most});
+  CHECK(read(Dtype::U32, std::vector<std::uint32_t>{1000, 0xFFFFFFFF}) == Integers{1000, 0xFFFFFFFF});
+  CHECK(read(Dtype::U16, std::vector<std::uint16_t>{1000, 0xFFFF}) == Integers{1000, 0xFFFF});
+  CHECK(read(Dtype::U8, std::vector<std::uint8_t>{200}) == Integers{200});
+  CHECK(read(Dtype::BOOL, std::vector<std::uint8_t>{0, 1}) == Integers{0, 1});
+}
+
+#ifdef __SSE2__
+TEST_CASE("a process that flushes subnormals to zero reads the same values") {
+  const TemporaryFolder folder;
+  std::vector<std::uint16_t> halves(0x800), brains(0x200);
+  std::vector<double> doubles;
+  for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<std::uint16_t>(i);
+  for (std::size_t i = 0; i < brains.size(); ++i) brains[i] = static_cast<std::uint16_t>(i);
+  for (int i = 0; i < 600; ++i) doubles.push_back(std::ldexp(1 + i / 1000.0, -120 - i / 10));
+  const std::vector<TensorView> tensors{{"half", Dtype::F16, {0x800}, std::as_bytes(std::span(halves))},
+                                        {"brain", Dtype::BF16, {0x200}, std::as_bytes(std::span(brains))},
+                                        {"double", Dtype::F64, {600}, std::as_bytes(std::span(doubles))}};
+  write_safetensors(folder / "a", tensors);
+  std::vector<float> floats;
+  for (const double x : doubles) floats.push_back(static_cast<float>(x));
+  write_npy(folder / "doubles.npy", {600}, doubles);
+  write_npy(folder / "floats.npy", {600}, floats);
+
+  // Bits, since a comparison of values takes subnormals for zeros as well.
+  struct Bits {
+    std::vector<std::uint32_t> half, brain, rounded, from_doubles;
+    std::vector<std::uint64_t> from_floats;
+  };
+  const auto read = [&] {
+    Bits bits;
+    const Safetensors file(folder / "a");
+    for (const auto& [name, target] :
+         {std::pair("half", &bits.half), {"brain", &bits.brain}, {"double", &bits.rounded}}) {
+      const auto* entry = file.find(name);
+      std::vector<float> values(entry->elements());
+      file.read(*entry, values);
+      for (const float value : values) target->push_back(std::bit_cast<std::uint32_t>(value));
+    }
+    for (const float value : read_npy<float>(folder / "doubles.npy").values)
+      bits.from_doubles.push_back(std::bit_cast<std::uint32_t>(value));
+    for (const double value : read_npy<double>(folder / "floats.npy").values)
+      bits.from_floats.push_back(std::bit_cast<std::uint64_t>(value));
+    return bits;
+  };
+  const Bits exact = read();
+  const unsigned mode = _mm_getcsr();
+  _mm_setcsr(mode | 0x8040);  // flush to zero, and denormals are zeros
+  const Bits flushed = read();
+  _mm_setcsr(mode);
+  CHECK(flushed.half == exact.half);
+  CHECK(flushed.brain == exact.brain);
+  CHECK(flushed.rounded == exact.rounded);
+  CHECK(flushed.from_doubles == exact.from_doubles);
+  CHECK(flushed.from_floats == exact.from_floats);
+  CHECK(exact.half[1] == std::bit_cast<std::uint32_t>(0x1p-24f));
+  CHECK(exact.half[0x3FF] == std::bit_cast<std::uint32_t>(0x3FFp-24f));
+  CHECK(exact.brain[1] == 0x10000);
+  CHECK(exact.rounded[290] == std::bit_cast<std::uint32_t>(static_cast<float>(doubles[290])));
+  CHECK(exact.rounded[290] != 0);
+}
+#endif
+
+TEST_CASE("text of any bytes becomes valid JSON") {
+  CHECK(detail::json_string("caf\xC3\xA9 \"\\\n") == "\"caf\xC3\xA9 \\\"\\\\\\u000a\"");
+  CHECK(detail::json_string("caf\xE9.png") == "\"caf\xEF\xBF\xBD.png\"");
+  CHECK(detail::json_string("\xFF\xC3") == "\"\xEF\xBF\xBD\xEF\xBF\xBD\"");
+  std::string all;
+  for (int byte = 0; byte < 256; ++byte) (all += static_cast<char>(byte)) += "a";
+  CHECK(!detail::first_invalid_utf8(detail::json_string(all)));
+}
+
 TEST_CASE("strings are JSON strings") {
   const TemporaryFolder folder;
   const auto name = [&](const std::string& json) {
@@ -155,20 +279,19 @@ TEST_CASE("strings are JSON strings") {
   CHECK(name(R"("a\"\\\/\b\f\n\r\t")") == "a\"\\/\b\f\n\r\t");
   CHECK(name(R"("\u0041\u00e9\u20AC\ud83d\ude00")") == "A\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80");
   CHECK(name("\"\xF0\x9F\x98\x80\"") == "\xF0\x9F\x98\x80");
-  const std::vector<std::pair<const char*, const char*>> refused{
-      {"\"a", "expected ':', found \"d\""},
-      {"\"\\x\"", "unknown escape in a string"},
-      {"\"\\u12g4\"", "expected four hexadecimal digits"},
-      {"\"\\ud800\"", "half of a surrogate pair"},
-      {"\"\\ud800\\u0041\"", "half of a surrogate pair"},
-      {"\"\\udc00\"", "half of a surrogate pair"},
-      {"\"\x01\"", "control character in a string"},
-      {"\"\xC0\x80\"", "header, byte 10: not UTF-8"},
-      {"\"\xED\xA0\x80\"", "not UTF-8"},
-      {"\"\xF4\x90\x80\x80\"", "not UTF-8"},
-      {"\"\xE2\x82\"", "not UTF-8"},
-      {"'a'", "expected '\"', found \"'\""},
-      {"a", "expected '\"', found \"a\""}};
+  const std::vector<std::pair<const char*, const char*>> refused{{"\"a", "expected ':', found \"d\""},
+                                                                 {"\"\\x\"", "unknown escape in a string"},
+                                                                 {"\"\\u12g4\"", "expected four hexadecimal digits"},
+                                                                 {"\"\\ud800\"", "half of a surrogate pair"},
+                                                                 {"\"\\ud800\\u0041\"", "half of a surrogate pair"},
+                                                                 {"\"\\udc00\"", "half of a surrogate pair"},
+                                                                 {"\"\x01\"", "control character in a string"},
+                                                                 {"\"\xC0\x80\"", "header, byte 10: not UTF-8"},
+                                                                 {"\"\xED\xA0\x80\"", "not UTF-8"},
+                                                                 {"\"\xF4\x90\x80\x80\"", "not UTF-8"},
+                                                                 {"\"\xE2\x82\"", "not UTF-8"},
+                                                                 {"'a'", "expected '\"', found \"'\""},
+                                                                 {"a", "expected '\"', found \"a\""}};
   for (const auto& entry : refused) {
     const char* bad = entry.first;  // clang 14 captures no structured binding in a lambda
     INFO(bad);
@@ -209,17 +332,16 @@ TEST_CASE("a file that is wrong in one respect is refused with that reason") {
   CHECK(contains(refusal(folder, one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])")), "(hole)"));
   CHECK(contains(refusal(folder, one(R"("dtype":"F32","shape":[2],"data_offsets":[0])")), "two data_offsets"));
   CHECK(contains(refusal(folder, one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,8])")), "at most 2 numbers"));
-  const std::vector<std::pair<const char*, const char*>> shapes{
-      {"-2", "expected an unsigned integer, found \"-\""},
-      {"2.0", "expected ']', found \".\""},
-      {"2e0", "expected ']', found \"e\""},
-      {"02", "an integer starts with 0"},
-      {"\"2\"", "expected an unsigned integer"},
-      {"[2]", "expected an unsigned integer"},
-      {"9223372036854775808", "an integer exceeds 2^63 - 1"},
-      {"2,", "expected an unsigned integer, found \",\""},
-      {"null", "expected an unsigned integer"},
-      {"", "expected an unsigned integer"}};
+  const std::vector<std::pair<const char*, const char*>> shapes{{"-2", "expected an unsigned integer, found \"-\""},
+                                                                {"2.0", "expected ']', found \".\""},
+                                                                {"2e0", "expected ']', found \"e\""},
+                                                                {"02", "an integer starts with 0"},
+                                                                {"\"2\"", "expected an unsigned integer"},
+                                                                {"[2]", "expected an unsigned integer"},
+                                                                {"9223372036854775808", "an integer exceeds 2^63 - 1"},
+                                                                {"2,", "expected an unsigned integer, found \",\""},
+                                                                {"null", "expected an unsigned integer"},
+                                                                {"", "expected an unsigned integer"}};
   for (const auto& [shape, reason] : shapes) {
     const std::string message =
         refusal(folder, one(R"("dtype":"F32","shape":[)" + std::string(shape) + R"(,2],"data_offsets":[0,8])"));

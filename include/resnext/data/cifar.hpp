@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <resnext/data/class_names.hpp>
 #include <resnext/data/dataset.hpp>
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
@@ -27,27 +28,6 @@ struct CifarLabel {
   std::string_view name;
   int classes;
 };
-
-/// The lines of a text file of class names.
-inline std::vector<std::string> read_class_names(const MappedFile& file, int classes) {
-  std::vector<std::string> names;
-  constexpr std::size_t limit = 1 << 16;
-  if (file.size() > limit)
-    fail<FileError>(file.path(), ": expected at most ", limit, " bytes of class names, found ", file.size());
-  std::string line;
-  for (const std::byte byte : file.bytes()) {
-    const auto c = static_cast<char>(byte);
-    if (c != '\n' && c != '\r') {
-      line += c;
-    } else if (!line.empty()) {
-      names.push_back(std::exchange(line, {}));
-    }
-  }
-  if (!line.empty()) names.push_back(line);
-  if (names.size() != static_cast<std::size_t>(classes))
-    fail<FileError>(file.path(), ": expected ", classes, " class names, found ", names.size());
-  return names;
-}
 
 inline constexpr std::size_t cifar_side = 32;
 
@@ -84,8 +64,7 @@ inline Dataset read_cifar(std::string name, std::span<const std::filesystem::pat
   dataset.height = dataset.width = static_cast<int>(cifar_side);
   dataset.channels = 3;
   dataset.classes = label_bytes[use].classes;
-  if (std::filesystem::exists(class_names))
-    dataset.class_names = read_class_names(MappedFile(class_names), dataset.classes);
+  if (std::filesystem::exists(class_names)) dataset.class_names = read_class_names(class_names, dataset.classes);
   dataset.labels.reserve(files.size() * records);
   dataset.images.reserve(files.size() * records * dataset.image_size());
   for (const auto& path : files) append_cifar(dataset, MappedFile(path), records, label_bytes, use);

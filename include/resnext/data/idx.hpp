@@ -25,7 +25,8 @@ namespace resnext {
 
 namespace detail {
 
-/// The bytes of a file from the start to the end, inflated when the file is a gzip member.
+/// The bytes of a file from the start to the end; those of its gzip members one after the other when it is compressed,
+/// as `gzip -d` gives them.
 class InflatedFile {
  public:
   explicit InflatedFile(MappedFile file) : file_(std::move(file)) {
@@ -94,7 +95,7 @@ class InflatedFile {
       at_ += in - stream_.avail_in;
       done += out - stream_.avail_out;
       if (status == Z_STREAM_END) {
-        ended_ = true;
+        next_member();
       } else if (status == Z_BUF_ERROR) {
         break;  // no input left
       } else if (status != Z_OK) {
@@ -102,6 +103,17 @@ class InflatedFile {
       }
     }
     return done;
+  }
+
+  /// After the end of a member: another one, or the end. Zeros that pad the file to a tape's blocks belong to neither.
+  void next_member() {
+    const auto rest = file_.bytes().subspan(at_);
+    if (rest.size() >= 2 && rest[0] == std::byte{0x1F} && rest[1] == std::byte{0x8B}) {
+      if (inflateReset(&stream_) != Z_OK) fail<FileError>(place(), ": zlib could not be set up");
+      return;
+    }
+    ended_ = true;
+    if (std::all_of(rest.begin(), rest.end(), [](std::byte byte) { return byte == std::byte{0}; })) at_ = file_.size();
   }
 
   MappedFile file_;

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -59,7 +60,8 @@ double log_sum_exp(std::span<const T> logits) {
 
 }  // namespace detail
 
-/// How many classes come before `label` when the logits `[K]` are sorted; of equal ones the first comes first.
+/// How many classes come before `label` when the logits `[K]` are sorted; of equal ones the first comes first. NaN
+/// comes before everything, but a label whose own logit is NaN comes last.
 template <class T>
 int rank_of(std::span<const T> logits, std::int32_t label) {
   const auto at = static_cast<std::size_t>(label);
@@ -71,18 +73,22 @@ int rank_of(std::span<const T> logits, std::int32_t label) {
   return rank;
 }
 
-/// The k most probable classes of an image with logits `[K]`, all of them if there are fewer.
+/// The first k classes of an image with logits `[K]`, all of them if there are fewer, in the order of rank_of(): by
+/// logits, since the probabilities of many may be 0.
 template <class T>
 std::vector<Prediction> most_probable(std::span<const T> logits, int k) {
   const double total = detail::log_sum_exp(logits);
+  std::vector<std::size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const bool number = !is_nan(logits[b]);
+    return is_nan(logits[a]) ? number : number && logits[a] > logits[b];
+  });
+  order.resize(std::min(order.size(), static_cast<std::size_t>(std::max(k, 0))));
   std::vector<Prediction> predictions;
-  for (const T logit : logits) {
-    predictions.push_back(
-        {static_cast<std::int32_t>(predictions.size()), std::exp(static_cast<double>(logit) - total)});
+  for (const std::size_t at : order) {
+    predictions.push_back({static_cast<std::int32_t>(at), std::exp(static_cast<double>(logits[at]) - total)});
   }
-  std::stable_sort(predictions.begin(), predictions.end(),
-                   [](const Prediction& a, const Prediction& b) { return a.probability > b.probability; });
-  predictions.resize(std::min(predictions.size(), static_cast<std::size_t>(std::max(k, 0))));
   return predictions;
 }
 

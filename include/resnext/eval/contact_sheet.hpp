@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>  // mkdtemp
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -64,7 +65,9 @@ inline Image sheet_canvas(std::span<const SheetCell> cells, int columns, int row
     Image image = cells[i].image;
     const int side = std::max(image.height, image.width);
     if (side > sheet_tile) {
-      const auto scaled = [&](int extent) { return std::max(1, extent * sheet_tile / side); };
+      const auto scaled = [&](int extent) {
+        return std::max(1, static_cast<int>(std::int64_t{extent} * sheet_tile / side));
+      };
       image = resized(image, scaled(image.height), scaled(image.width));
     }
     const int factor = std::max(1, sheet_tile / std::max(image.height, image.width));
@@ -87,21 +90,45 @@ inline Image sheet_canvas(std::span<const SheetCell> cells, int columns, int row
   return canvas;
 }
 
+/// A fresh folder among the system's temporary files, removed with all it holds.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() : path_((std::filesystem::absolute(std::filesystem::temp_directory_path()) / "resnext-XXXXXX")) {
+    std::string name = path_.string();
+    if (::mkdtemp(name.data()) == nullptr) fail_errno(name, "make a folder");
+    path_ = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 }  // namespace detail
 
 /// Draws the cells, `columns` in a row, as a PNG. Without gnuplot there is no text on it: the frames still say what is
 /// right.
 /// @return false when the text is missing, because gnuplot is not installed or failed
-/// @throws ShapeError when there is no cell, FileError when the picture cannot be written
+/// @throws ShapeError when there is no cell, a cell's picture is none, or the sheet would have more than
+/// `max_image_pixels`; FileError when the picture cannot be written
 inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<const SheetCell> cells,
                                int columns = 8) {
   if (cells.empty() || columns < 1) fail<ShapeError>(picture.string(), ": expected at least one cell and one column");
-  const int rows =
-      static_cast<int>((cells.size() + static_cast<std::size_t>(columns) - 1) / static_cast<std::size_t>(columns));
-  const Image canvas = detail::sheet_canvas(cells, columns, rows);
-  write_png(picture, canvas);
+  for (const SheetCell& cell : cells) detail::check_image(cell.image, picture.string());
+  const auto rows = static_cast<std::int64_t>((cells.size() - 1) / static_cast<std::size_t>(columns) + 1);
+  const auto pixels = checked_product({columns, detail::sheet_width, rows, detail::sheet_height});
+  if (!pixels || *pixels > static_cast<std::uint64_t>(max_image_pixels)) {
+    fail<ShapeError>(picture.string(), ": expected a sheet of at most ", max_image_pixels, " pixels, found ", rows,
+                     " rows of ", columns, " cells");
+  }
+  const Image canvas = detail::sheet_canvas(cells, columns, static_cast<int>(rows));
 
-  // gnuplot reads the picture that is already there, and replaces it with the same one and text on it.
   std::string script =
       "unset key\nunset border\nunset tics\nset margins 0,0,0,0\n"
       "set lmargin at screen 0\nset rmargin at screen 1\nset bmargin at screen 0\nset tmargin at screen 1\n"
@@ -123,13 +150,25 @@ inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<c
     label(cells[i].title, title_color.data(), 0);
     label(cells[i].subtitle, "#444444", 1);
   }
-  script += "plot input0 binary filetype=png origin=(0.5,0.5) with rgbimage\n";
+  // gnuplot reads the bare sheet and writes the same one with text on it, both under names of our own: it takes some
+  // names for commands, and the picture itself is written once, whatever kind of file it is.
+  std::optional<MappedFile> drawn;
   try {
-    draw_with_gnuplot(picture, canvas.width, canvas.height, script, std::array{picture});
-    return true;
+    const detail::TemporaryFolder folder;
+    const std::filesystem::path bare = folder.path() / "bare.png", result = folder.path() / "drawn.png";
+    write_png(bare, canvas);
+    script += "plot input0 binary filetype=png origin=(0.5,0.5) with rgbimage\n";
+    draw_with_gnuplot(result, canvas.width, canvas.height, script, std::array{bare});
+    drawn.emplace(result);
   } catch (const FileError&) {
-    return false;
+    drawn.reset();
   }
+  if (drawn) {
+    write_file(picture, {drawn->bytes()});
+  } else {
+    write_png(picture, canvas);
+  }
+  return drawn.has_value();
 }
 
 }  // namespace resnext

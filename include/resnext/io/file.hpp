@@ -7,6 +7,7 @@
 #include <sys/stat.h>  // fstat
 #include <unistd.h>    // write, fsync, close
 
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cerrno>
@@ -14,6 +15,7 @@
 #include <cstdio>  // std::rename
 #include <initializer_list>
 #include <resnext/error.hpp>
+#include <resnext/random.hpp>  // fnv1a
 #include <span>
 #include <string>
 #include <string_view>
@@ -128,17 +130,65 @@ class MappedFile {
   bool mapped_ = false;
 };
 
+namespace detail {
+
+/// What a file's temporaries are called before their ending: its name, or a hash of one that would be too long with it.
+inline std::string temporary_stem(std::string_view name) {
+  constexpr std::size_t longest = 100;  // file systems take 143 to 255 bytes, of which the ending needs 23
+  if (name.size() <= longest) return std::string(name);
+  return ".resnext-" + std::to_string(fnv1a(name));
+}
+
+/// True for a name that begins with `stem`, or with what it becomes when it is too long, and ends as AtomicFile ends
+/// those of its temporaries: `.PROCESS-NUMBER.tmp`.
+inline bool is_temporary(std::string_view name, std::string_view stem) {
+  const std::string begin = temporary_stem(stem);
+  if (!name.starts_with(begin)) return false;
+  name.remove_prefix(begin.size());
+  const auto ends_with_number_after = [&](std::string_view end, char before) {
+    if (!name.ends_with(end)) return false;
+    name.remove_suffix(end.size());
+    const std::size_t at = name.find_last_not_of("0123456789");
+    if (at == std::string_view::npos || at + 1 == name.size() || name[at] != before) return false;
+    name = name.substr(0, at);
+    return true;
+  };
+  return ends_with_number_after(".tmp", '-') && ends_with_number_after("", '.');
+}
+
+/// The part of a path up to its last slash, empty when it has none.
+inline std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
+
+/// Where a path leads when symbolic links are followed, also when nothing is there yet. Empty for a link such as
+/// /dev/stdout, which stands for a file that is open already. Throws FileError for a loop.
+inline std::string link_target(const std::string& path) {
+  std::string target = path;
+  std::array<char, 4096> text{};  // the longest path that the system takes
+  for (int links = 0;; ++links) {
+    const ssize_t size = ::readlink(target.c_str(), text.data(), text.size());
+    if (size <= 0) return target;  // no link
+    if (target.starts_with("/proc/") || target.starts_with("/dev/fd/")) return {};
+    if (links == 40) fail<FileError>(path, ": could not write: the symbolic links do not end");  // Linux follows 40
+    const std::string next(text.data(), static_cast<std::size_t>(size));
+    target = next.front() == '/' ? next : folder_of(target) + next;
+  }
+}
+
+}  // namespace detail
+
 /// A file that appears under its name only when it is complete and on the disk. What is written goes to a temporary
 /// beside the target; `commit()` renames it; without `commit()` the destructor removes it and the target stays as it
-/// was.
+/// was. Symbolic links are followed: the file that they lead to is replaced, and they stay. The permissions of a file
+/// that is replaced are kept, its owner and group where the system allows it; other hard links keep the old content.
+/// What is no regular file, such as a pipe or /dev/stdout, cannot be replaced and is written into at once.
 class AtomicFile {
  public:
-  /// Throws FileError when the folder does not exist or cannot be written to.
-  explicit AtomicFile(const std::string& path) : path_(path), file_(create()) {}
+  /// Throws FileError when the path is that of a folder, or the folder does not exist or cannot be written to.
+  explicit AtomicFile(const std::string& path) : path_(path), file_(open()) {}
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile() {
-    if (!committed_) ::unlink(temporary_.c_str());
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
   }
 
   /// Appends. Throws FileError when the system refuses (disk full, quota).
@@ -153,51 +203,55 @@ class AtomicFile {
 
   /// Makes what was written the content of the target. Throws FileError; the target is then still what it was.
   void commit() {
-    if (::fsync(file_.get()) != 0 || !file_.close()) detail::fail_errno(path_, "write");
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) detail::fail_errno(path_, "replace");
-    committed_ = true;
-    const std::size_t slash = path_.rfind('/');
-    const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+    const bool replaces = !temporary_.empty();
+    if ((replaces && ::fsync(file_.get()) != 0) || !file_.close()) detail::fail_errno(path_, "write");
+    if (!replaces) return;
+    if (std::rename(temporary_.c_str(), target_.c_str()) != 0) detail::fail_errno(path_, "replace");
+    temporary_.clear();
+    const std::string folder = detail::folder_of(target_.find('/') == std::string::npos ? "./" : target_);
     const detail::Descriptor entry(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     // Some file systems cannot synchronise a folder and say EINVAL; the rename has happened all the same.
     if (entry.get() >= 0 && ::fsync(entry.get()) != 0 && errno != EINVAL) detail::fail_errno(folder, "synchronise");
   }
 
  private:
-  detail::Descriptor create() {
+  detail::Descriptor open() {
+    struct stat old {};
+    const bool exists = ::stat(path_.c_str(), &old) == 0;
+    if (!exists && errno != ENOENT) detail::fail_errno(path_, "write");
+    if (exists && S_ISDIR(old.st_mode)) fail<FileError>(path_, ": expected the name of a file, found a folder");
+    if (!exists || S_ISREG(old.st_mode)) {
+      target_ = detail::link_target(path_);
+      if (!target_.empty()) return create(exists ? &old : nullptr);
+    }
+    detail::Descriptor file(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (file.get() < 0) detail::fail_errno(path_, "write");
+    return file;
+  }
+
+  /// The temporary, with the permissions of the file that it will replace.
+  detail::Descriptor create(const struct stat* old) {
     static std::atomic<unsigned> counter{0};
+    const std::string folder = detail::folder_of(target_);
+    const std::string stem = folder + detail::temporary_stem(std::string_view(target_).substr(folder.size()));
     for (;;) {
-      temporary_ = path_;
-      temporary_ += "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp";
-      const int number = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (number >= 0) return detail::Descriptor(number);
-      if (errno != EEXIST) detail::fail_errno(path_, "write");  // EEXIST: left behind by a killed process of this id
+      const std::string name = stem + "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp";
+      detail::Descriptor file(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, old ? 0600 : 0666));
+      if (file.get() < 0 && errno == EEXIST) continue;  // left behind by a killed process of this id
+      if (file.get() < 0) detail::fail_errno(path_, "write");
+      temporary_ = name;
+      if (old == nullptr) return file;
+      // Only the superuser may give a file away, and some file systems know no permissions.
+      [[maybe_unused]] const int owner = ::fchown(file.get(), old->st_uid, old->st_gid);
+      [[maybe_unused]] const int mode = ::fchmod(file.get(), old->st_mode & 0777);
+      return file;
     }
   }
 
-  std::string path_, temporary_;
+  std::string path_, target_;
+  std::string temporary_;  // empty when the target is written into, and after the commit
   detail::Descriptor file_;
-  bool committed_ = false;
 };
-
-namespace detail {
-
-/// True for a name that begins with `stem` and ends as AtomicFile ends those of its temporaries: `.PROCESS-NUMBER.tmp`.
-inline bool is_temporary(std::string_view name, std::string_view stem) {
-  if (!name.starts_with(stem)) return false;
-  name.remove_prefix(stem.size());
-  const auto ends_with_number_after = [&](std::string_view end, char before) {
-    if (!name.ends_with(end)) return false;
-    name.remove_suffix(end.size());
-    const std::size_t at = name.find_last_not_of("0123456789");
-    if (at == std::string_view::npos || at + 1 == name.size() || name[at] != before) return false;
-    name = name.substr(0, at);
-    return true;
-  };
-  return ends_with_number_after(".tmp", '-') && ends_with_number_after("", '.');
-}
-
-}  // namespace detail
 
 /// Writes the parts, one after the other, as the new content of `path`: completely or not at all. Throws FileError.
 inline void write_file(const std::string& path, std::initializer_list<std::span<const std::byte>> parts) {

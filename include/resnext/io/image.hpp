@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <filesystem>
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +38,16 @@ inline constexpr std::int64_t max_image_pixels = std::int64_t{1} << 27;
 
 namespace detail {
 
+/// Throws ShapeError, with `name` before it, unless the extents are those of the pixels.
+inline void check_image(const Image& image, const std::string& name) {
+  const auto size = checked_product({image.height, image.width, image.channels});
+  if (image.height >= 1 && image.width >= 1 && (image.channels == 1 || image.channels == 3) &&
+      size == image.pixels.size())
+    return;
+  fail<ShapeError>(name, ": expected the pixels of an image [height, width, 1 or 3], found [", image.height, ", ",
+                   image.width, ", ", image.channels, "] with ", image.pixels.size(), " values");
+}
+
 // Both decoders report errors through longjmp, which must not jump over a destructor. Everything with a destructor is
 // therefore a member of the decoder, made before setjmp and destroyed after it, and the function that calls setjmp has
 // only trivial local variables.
@@ -50,10 +62,12 @@ class JpegDecoder {
       std::longjmp(self(info).jump_, 1);
     };
     errors_.emit_message = [](j_common_ptr info, int level) {
-      // Warnings say that pixels are made up (truncated or damaged data), but for these, which cost nothing.
-      const int code = info->err->msg_code;
-      const bool harmless = code == JWRN_EXTRANEOUS_DATA || code == JWRN_ADOBE_XFORM || code == JWRN_JFIF_MAJOR;
-      if (level < 0 && !harmless) info->err->error_exit(info);
+      // After these warnings pixels are made up: the data are truncated or damaged. The others say that a writer was
+      // careless in a place that costs nothing.
+      constexpr std::array damage{JWRN_ARITH_BAD_CODE, JWRN_BOGUS_PROGRESSION, JWRN_HIT_MARKER,
+                                  JWRN_HUFF_BAD_CODE,  JWRN_JPEG_EOF,          JWRN_MUST_RESYNC};
+      const bool damaged = std::find(damage.begin(), damage.end(), info->err->msg_code) != damage.end();
+      if (level < 0 && damaged) info->err->error_exit(info);
     };
     errors_.output_message = [](j_common_ptr) {};
     // A progressive file of a few kilobytes can hold thousands of scans of a large picture.
@@ -213,11 +227,7 @@ inline Image read_image(const std::filesystem::path& path, std::int64_t max_pixe
 /// Writes a picture of 1 (grey) or 3 (RGB) channels, completely or not at all. Throws ShapeError when the extents do
 /// not fit the pixels, FileError when the file cannot be written.
 inline void write_png(const std::filesystem::path& path, const Image& image) {
-  if (image.height < 1 || image.width < 1 || (image.channels != 1 && image.channels != 3) ||
-      image.pixels.size() != static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width) *
-                                 static_cast<std::size_t>(image.channels))
-    fail<ShapeError>(path.string(), ": expected the pixels of an image [height, width, 1 or 3], found [", image.height,
-                     ", ", image.width, ", ", image.channels, "] with ", image.pixels.size(), " values");
+  detail::check_image(image, path.string());
   png_image header{};
   header.version = PNG_IMAGE_VERSION;
   header.width = static_cast<png_uint_32>(image.width);

@@ -1,10 +1,12 @@
 /// @file
-/// NumPy's .npy format, versions 1.0 and 2.0 (numpy.org/doc/stable/reference/generated/numpy.lib.format.html):
-/// little-endian, C order.
+/// NumPy's .npy format (numpy.org/doc/stable/reference/generated/numpy.lib.format.html). Versions 1.0 to 3.0 are read,
+/// as any writer spells them, in both byte orders, in C and in Fortran order; version 1.0, little-endian and in C
+/// order, is written.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace resnext {
@@ -39,10 +42,49 @@ constexpr std::string_view npy_type() {
   if constexpr (std::same_as<T, std::int64_t>) return "<i8";
 }
 
+/// What the elements of a file are.
+enum class NpyType : std::uint8_t { other, f2, f4, f8, u1, i4, i8 };
+
+template <NpyElement T>
+constexpr NpyType npy_type_of() {
+  if constexpr (std::same_as<T, float>) return NpyType::f4;
+  if constexpr (std::same_as<T, double>) return NpyType::f8;
+  if constexpr (std::same_as<T, std::uint8_t>) return NpyType::u1;
+  if constexpr (std::same_as<T, std::int32_t>) return NpyType::i4;
+  if constexpr (std::same_as<T, std::int64_t>) return NpyType::i8;
+}
+
 struct NpyHeader {
-  std::string type;
+  std::string descr;
+  NpyType type = NpyType::other;
+  bool swapped = false;  // big-endian
+  bool fortran = false;  // the first index is the fastest
   std::vector<std::int64_t> shape;
 };
+
+/// The spellings that NumPy knows: a code of one character, or of a kind and a size, which a byte order may precede; or
+/// a name. '=' and '|' are this machine's order, which is little-endian.
+inline void set_npy_type(NpyHeader& header, std::string_view descr) {
+  struct Row {
+    NpyType type;
+    std::string_view code, character;
+    std::array<std::string_view, 3> names;
+  };
+  constexpr std::array<Row, 6> rows{{{NpyType::f2, "f2", "e", {"float16", "half"}},
+                                     {NpyType::f4, "f4", "f", {"float32", "single"}},
+                                     {NpyType::f8, "f8", "d", {"float64", "double", "float"}},
+                                     {NpyType::u1, "u1", "B", {"uint8", "ubyte"}},
+                                     {NpyType::i4, "i4", "i", {"int32", "intc"}},
+                                     {NpyType::i8, "i8", "q", {"int64", "longlong"}}}};
+  header.descr = descr;
+  const bool ordered = !descr.empty() && std::string_view("<>=|").find(descr.front()) != std::string_view::npos;
+  const std::string_view code = descr.substr(ordered ? 1 : 0);
+  for (const Row& row : rows) {
+    const bool named = !descr.empty() && std::find(row.names.begin(), row.names.end(), descr) != row.names.end();
+    if (code == row.code || code == row.character || named) header.type = row.type;
+  }
+  header.swapped = ordered && descr.front() == '>' && header.type != NpyType::u1;
+}
 
 /// The Python literal of an array's header: a dict of a string, a bool and a tuple of integers, nothing else.
 class NpyHeaderParser {
@@ -53,15 +95,15 @@ class NpyHeaderParser {
   NpyHeader parse() {
     std::optional<std::string> type;
     std::optional<std::vector<std::int64_t>> shape;
-    bool c_order = false;
+    std::optional<bool> fortran;
     expect('{');
     while (!accept('}')) {
       const std::string key = string();
       expect(':');
       if (key == "descr" && !type)
         type = string();
-      else if (key == "fortran_order" && !c_order)
-        c_order = boolean_false();
+      else if (key == "fortran_order" && !fortran)
+        fortran = boolean();
       else if (key == "shape" && !shape)
         shape = tuple();
       else
@@ -71,8 +113,12 @@ class NpyHeaderParser {
     }
     skip_space();
     if (at_ != text_.size()) refuse("expected the header's end");
-    if (!type || !shape || !c_order) refuse("expected the keys descr, fortran_order and shape");
-    return {*type, *shape};
+    if (!type || !shape || !fortran) refuse("expected the keys descr, fortran_order and shape");
+    NpyHeader header;
+    set_npy_type(header, *type);
+    header.fortran = *fortran;
+    header.shape = std::move(*shape);
+    return header;
   }
 
  private:
@@ -80,7 +126,7 @@ class NpyHeaderParser {
   [[noreturn]] void refuse(const Parts&... parts) const {
     fail<FileError>(path_, ": byte ", offset_ + at_, ": ", parts...);
   }
-  void skip_space() { at_ = std::min(text_.find_first_not_of(" \n", at_), text_.size()); }
+  void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\f\r\n", at_), text_.size()); }
   bool accept(char c) {
     skip_space();
     if (at_ == text_.size() || text_[at_] != c) return false;
@@ -92,6 +138,7 @@ class NpyHeaderParser {
   }
   std::string string() {
     skip_space();
+    if (at_ < text_.size() && (text_[at_] == 'u' || text_[at_] == 'U')) ++at_;  // Python 2's mark of Unicode
     const char quote = at_ < text_.size() ? text_[at_] : '\0';
     if (quote != '\'' && quote != '"') refuse("expected a string (an array of records is not supported)");
     const std::size_t end = text_.find(quote, at_ + 1);
@@ -100,19 +147,18 @@ class NpyHeaderParser {
     at_ = end + 1;
     return value;
   }
-  bool boolean_false() {
+  bool boolean() {
     skip_space();
-    if (text_.substr(at_).starts_with("True"))
-      refuse("expected C order, found Fortran order (save numpy.ascontiguousarray(array))");
-    if (!text_.substr(at_).starts_with("False")) refuse("expected True or False");
-    at_ += 5;
-    return true;
+    const bool value = text_.substr(at_).starts_with("True");
+    if (!value && !text_.substr(at_).starts_with("False")) refuse("expected True or False");
+    at_ += value ? 4 : 5;
+    return value;
   }
   std::vector<std::int64_t> tuple() {
     std::vector<std::int64_t> values;
     expect('(');
     while (!accept(')')) {
-      if (values.size() == 32) refuse("expected at most 32 dimensions");
+      if (values.size() == 64) refuse("expected at most 64 dimensions");
       values.push_back(integer());
       if (accept(')')) break;
       expect(',');
@@ -130,6 +176,7 @@ class NpyHeaderParser {
       value = value * 10 + digit;
     }
     if (at_ == begin) refuse("expected an unsigned integer");
+    if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // Python 2's mark of a long integer
     return value;
   }
 
@@ -146,8 +193,8 @@ inline std::size_t read_npy_header(const MappedFile& file, NpyHeader& header) {
   const std::string& name = file.path();
   if (!text.starts_with(magic) || text.size() < 10) fail<FileError>(name, ": byte 0: not an .npy file");
   const char major = text[6];
-  if ((major != 1 && major != 2) || text[7] != 0)
-    fail<FileError>(name, ": byte 6: expected .npy version 1.0 or 2.0, found ", int{major}, ".", int{text[7]});
+  if (major < 1 || major > 3 || text[7] != 0)
+    fail<FileError>(name, ": byte 6: expected .npy version 1.0, 2.0 or 3.0, found ", int{major}, ".", int{text[7]});
   const std::size_t start = major == 1 ? 10 : 12;
   std::uint32_t length = 0;
   if (text.size() >= start) std::memcpy(&length, text.data() + 8, start - 8);
@@ -160,8 +207,17 @@ inline std::size_t read_npy_header(const MappedFile& file, NpyHeader& header) {
 
 }  // namespace detail
 
-/// Reads an array. An array of another type is an error, except that float and double convert to each other and uint8
-/// converts to both. Throws FileError for everything that is not exactly an .npy file of such an array.
+/// True when the elements of an array file are of type T, in whatever byte order. Throws FileError when it is none.
+template <NpyElement T>
+bool npy_holds(const std::string& path) {
+  detail::NpyHeader header;
+  detail::read_npy_header(MappedFile(path), header);
+  return header.type == detail::npy_type_of<T>();
+}
+
+/// Reads an array; one that is stored in Fortran order is transposed, so that the shape and the indices are NumPy's. An
+/// array of another type is an error, except that floating types convert to float and double (float16 is read too), and
+/// so does uint8. Throws FileError for everything that is not exactly an .npy file of such an array.
 template <NpyElement T>
 Array<T> read_npy(const std::string& path) {
   const MappedFile file(path);
@@ -170,27 +226,50 @@ Array<T> read_npy(const std::string& path) {
   const auto data = file.bytes().subspan(start);
 
   Array<T> array;
-  const auto take = [&]<class From>(From) {
+  const auto take = [&]<class From, class Convert>(From, Convert convert) {
     if (checked_product(header.shape, sizeof(From)) != data.size())
       fail<FileError>(path, ": byte ", start, ": expected the data of shape ", detail::shape_text(header.shape), " of ",
-                      header.type, ", found ", data.size(), " bytes");
+                      header.descr, ", found ", data.size(), " bytes");
+    const std::size_t rank = header.shape.size();
+    // How far apart in the file neighbours along each axis are, and the index of the element that comes next.
+    std::vector<std::size_t> strides(rank, 1), index(rank, 0);
+    for (std::size_t axis = 1; axis < rank; ++axis)
+      strides[axis] = strides[axis - 1] * static_cast<std::size_t>(header.shape[axis - 1]);
+    std::size_t at = 0;
+    const auto next = [&] {
+      if (!header.fortran) return ++at;
+      for (std::size_t axis = rank; axis-- > 0;) {
+        at += strides[axis];
+        if (++index[axis] < static_cast<std::size_t>(header.shape[axis])) break;
+        at -= strides[axis] * std::exchange(index[axis], 0);
+      }
+      return at;
+    };
     array.values.resize(data.size() / sizeof(From));
-    for (std::size_t i = 0; i < array.values.size(); ++i) {
-      From value;
-      std::memcpy(&value, data.data() + i * sizeof value, sizeof value);
-      array.values[i] = static_cast<T>(value);
+    for (T& target : array.values) {
+      std::array<std::byte, sizeof(From)> bytes;
+      std::memcpy(bytes.data(), data.data() + at * sizeof(From), sizeof(From));
+      if (header.swapped) std::reverse(bytes.begin(), bytes.end());
+      target = convert(std::bit_cast<From>(bytes));
+      next();
     }
   };
-  if (header.type == detail::npy_type<T>())
-    take(T{});
-  else if (std::floating_point<T> && header.type == "<f4")
-    take(float{});
-  else if (std::floating_point<T> && header.type == "<f8")
-    take(double{});
-  else if (std::floating_point<T> && header.type == "|u1")
-    take(std::uint8_t{});
-  else
-    fail<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ", detail::quoted(header.type));
+  using detail::NpyType;
+  const auto same = [](auto value) { return static_cast<T>(value); };
+  constexpr bool real = std::floating_point<T>;
+  if (header.type == detail::npy_type_of<T>()) {
+    take(T{}, same);
+  } else if (real && header.type == NpyType::u1) {
+    take(std::uint8_t{}, same);
+  } else if (real && header.type == NpyType::f2) {
+    take(std::uint16_t{}, [](std::uint16_t bits) { return static_cast<T>(half_to_float(bits)); });
+  } else if (real && header.type == NpyType::f4) {
+    take(float{}, [](float value) { return static_cast<T>(to_double(value)); });
+  } else if (real && header.type == NpyType::f8) {
+    take(double{}, [](double value) { return static_cast<T>(to_float(value)); });
+  } else {
+    fail<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ", detail::quoted(header.descr));
+  }
   array.shape = std::move(header.shape);
   return array;
 }

@@ -56,7 +56,8 @@ inline std::vector<std::int64_t> shape_of(const Entry& entry) {
 }  // namespace detail
 
 /// Checks that a file has the tensors `prefix` + name of a layer table, as F32, F16, BF16 or F64. `num_batches_tracked`
-/// may be absent.
+/// may be absent, of any number type (who converts all tensors of a network converts the counters too), or of the shape
+/// [1], as PyTorch 0.3 had no scalars.
 /// @param learned_only leaves BN's statistics alone, as a file of gradients or velocities has none
 /// @throws FileError which lists what is missing, unexpected, or of another shape or type
 inline void check_tensors(const Safetensors& file, std::span<const Layer> layers, std::string_view prefix = {},
@@ -72,14 +73,14 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
     const bool counter = entry.role == Role::num_batches_tracked;
     if (found == nullptr) {
       if (!counter) mismatch.add("missing", name);
-    } else if (found->shape != shape) {
+    } else if (found->shape != shape && !(counter && found->shape == std::vector<std::int64_t>{1})) {
       mismatch.add("of another shape",
                    name + ": expected " + detail::shape_text(shape) + ", found " + detail::shape_text(found->shape));
     } else if (const bool real = found->dtype == Dtype::F32 || found->dtype == Dtype::F16 ||
                                  found->dtype == Dtype::BF16 || found->dtype == Dtype::F64;
-               counter ? found->dtype != Dtype::I64 : !real) {
-      mismatch.add("of another type", name + ": expected " + (counter ? "I64" : "F32, F16, BF16 or F64") + ", found " +
-                                          std::string(name_of(found->dtype)));
+               !counter && !real) {
+      mismatch.add("of another type",
+                   name + ": expected F32, F16, BF16 or F64, found " + std::string(name_of(found->dtype)));
     }
   });
   for (const Safetensors::Entry& entry : file.entries()) {

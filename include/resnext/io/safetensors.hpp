@@ -15,6 +15,7 @@
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/io/utf8.hpp>
 #include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
@@ -55,28 +56,6 @@ inline constexpr std::uint64_t max_safetensors_header = 100'000'000;  // the ref
 inline constexpr std::size_t max_safetensors_rank = 64;
 inline constexpr std::size_t max_safetensors_tensors = std::size_t{1} << 20;
 inline constexpr std::size_t max_safetensors_metadata = std::size_t{1} << 16;
-
-/// Where the first byte that is not UTF-8 (RFC 3629: no surrogate, nothing overlong, at most U+10FFFF) stands.
-inline std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t k) { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0u; };
-    const unsigned lead = byte(0);
-    const std::size_t length = lead < 0x80   ? 1
-                               : lead < 0xC2 ? 0
-                               : lead < 0xE0 ? 2
-                               : lead < 0xF0 ? 3
-                               : lead < 0xF5 ? 4
-                                             : 0;
-    if (length == 0) return i;
-    const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-    const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-    if (length > 1 && (byte(1) < low || byte(1) > high)) return i;
-    for (std::size_t k = 2; k < length; ++k)
-      if (byte(k) < 0x80 || byte(k) > 0xBF) return i;
-    i += length;
-  }
-  return std::nullopt;
-}
 
 /// The JSON of a safetensors header and no more: strings, unsigned integers, and the objects and arrays whose place the
 /// format fixes. There is no general value, hence no recursion and no depth to bound.
@@ -229,21 +208,6 @@ class HeaderParser {
   std::size_t at_ = 0;
 };
 
-inline std::string json_string(std::string_view text) {
-  constexpr std::string_view hex = "0123456789abcdef";
-  std::string json = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20)
-      (json += "\\u00") += {hex[byte >> 4], hex[byte & 15]};
-    else if (c == '"' || c == '\\')
-      (json += '\\') += c;
-    else
-      json += c;
-  }
-  return json + '"';
-}
-
 }  // namespace detail
 
 /// The name of an element type as the file spells it, e.g. "BF16".
@@ -322,17 +286,60 @@ class Safetensors {
       case Dtype::BF16:
         return copy<std::uint16_t>(entry, values, bfloat16_to_float);
       case Dtype::F64:
-        return copy<double>(entry, values, [](double x) { return static_cast<float>(x); });
+        return copy<double>(entry, values, to_float);
       default:
         refuse_type(entry, "F32, F16, BF16 or F64");
     }
   }
 
-  /// Copies I64. Throws FileError for another type, ShapeError when `values` has not as many elements as the tensor.
+  /// Converts any number type as PyTorch does: fractions are cut off. What a 64-bit integer cannot hold becomes the
+  /// nearest one that it can, NaN 0. Throws ShapeError when `values` has not as many elements as the tensor.
   void read(const Entry& entry, std::span<std::int64_t> values) const {
     check_size(entry, values.size());
-    if (entry.dtype != Dtype::I64) refuse_type(entry, "I64");
-    copy<std::int64_t>(entry, values, [](std::int64_t x) { return x; });
+    const auto real = [](auto x) {
+      constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min(), most = -(least + 1);
+      if (is_nan(x)) return std::int64_t{0};
+      if (x >= 0x1p63) return most;
+      return x < -0x1p63 ? least : static_cast<std::int64_t>(x);
+    };
+    const auto integer = [](auto x) { return static_cast<std::int64_t>(x); };
+    switch (entry.dtype) {
+      case Dtype::F64:
+        return copy<double>(entry, values, real);
+      case Dtype::F32:
+        return copy<float>(entry, values, real);
+      case Dtype::F16:
+        return copy<std::uint16_t>(entry, values, [&](std::uint16_t x) { return real(half_to_float(x)); });
+      case Dtype::BF16:
+        return copy<std::uint16_t>(entry, values, [&](std::uint16_t x) { return real(bfloat16_to_float(x)); });
+      case Dtype::F8_E5M2:  // the upper byte of a half
+        return copy<std::uint8_t>(
+            entry, values, [&](std::uint8_t x) { return real(half_to_float(static_cast<std::uint16_t>(x << 8))); });
+      case Dtype::F8_E4M3:  // the exponent is 8 less than a half's; there is no infinity
+        return copy<std::uint8_t>(entry, values, [&](std::uint8_t x) {
+          const auto half = static_cast<std::uint16_t>((x & 0x80) << 8 | (x & 0x7F) << 7);
+          return (x & 0x7F) == 0x7F ? std::int64_t{0} : real(256 * half_to_float(half));
+        });
+      case Dtype::I64:
+        return copy<std::int64_t>(entry, values, integer);
+      case Dtype::I32:
+        return copy<std::int32_t>(entry, values, integer);
+      case Dtype::I16:
+        return copy<std::int16_t>(entry, values, integer);
+      case Dtype::I8:
+        return copy<std::int8_t>(entry, values, integer);
+      case Dtype::U64:
+        return copy<std::uint64_t>(entry, values, [](std::uint64_t x) {
+          return static_cast<std::int64_t>(std::min(x, ~std::uint64_t{0} >> 1));
+        });
+      case Dtype::U32:
+        return copy<std::uint32_t>(entry, values, integer);
+      case Dtype::U16:
+        return copy<std::uint16_t>(entry, values, integer);
+      case Dtype::U8:
+      case Dtype::BOOL:
+        return copy<std::uint8_t>(entry, values, integer);
+    }
   }
 
  private:

@@ -49,6 +49,29 @@ constexpr float half_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(sign | (top + 103) << 23 | (fraction << (23 - top) & 0x7FFFFFu));
 }
 
+/// The value of a float as a double. Exact in every mode of the processor.
+constexpr double to_double(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  if ((bits & 0x7F800000u) != 0) return x;
+  const double magnitude = static_cast<double>(bits & 0x7FFFFFu) * 0x1p-149;
+  return bits >> 31 ? -magnitude : magnitude;
+}
+
+/// The float next to a double, of two equally near ones the even one. The same in every mode of the processor: what
+/// becomes a subnormal is rounded by integers.
+constexpr float to_float(double x) {
+  const auto bits = std::bit_cast<std::uint64_t>(x);
+  const auto exponent = static_cast<int>(bits >> 52 & 0x7FF) - 1023;
+  if (exponent >= -126) return static_cast<float>(x);
+  const auto sign = static_cast<std::uint32_t>(bits >> 32) & 0x80000000u;
+  if (exponent < -150) return std::bit_cast<float>(sign);
+  const std::uint64_t significand = (bits & 0xFFFFFFFFFFFFFu) | std::uint64_t{1} << 52;
+  const int shift = -97 - exponent;  // to multiples of 2^-149
+  const std::uint64_t rest = significand & ((std::uint64_t{1} << shift) - 1), half = std::uint64_t{1} << (shift - 1);
+  const auto whole = static_cast<std::uint32_t>(significand >> shift);
+  return std::bit_cast<float>(sign | (whole + (rest > half || (rest == half && whole % 2 == 1))));
+}
+
 /// The product of extents that come from outside, times the size of an element: 0 where an extent is 0. Nothing when
 /// one is negative, or when the product of the others does not fit in 63 bits.
 constexpr std::optional<std::uint64_t> checked_product(std::span<const std::int64_t> extents,
