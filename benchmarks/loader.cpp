@@ -40,7 +40,7 @@ void measure(const Dataset& data, const LoaderOptions& options, double seconds) 
   Trainer<Net> trainer(initialized<Net>(1));
   trainer.set_learning_rate(0.01);
   const auto step = [&](const Batch& batch) {
-    trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels);
+    trainer.step(batch.images, batch.labels);
     trainer.read_metrics();
   };
   const Batch& same = preparation.next();

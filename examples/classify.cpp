@@ -19,7 +19,7 @@
 
 #include <resnext/cpu.hpp>
 #include <resnext/data/class_names.hpp>
-#include <resnext/data/resize.hpp>
+#include <resnext/data/preprocessing.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/eval/contact_sheet.hpp>
 #include <resnext/train/checkpoint.hpp>
@@ -41,12 +41,6 @@ struct Options {
   bool test = false, profile = false, json = false;
   int top = 5, cells = 48;
   std::string sheet;
-};
-
-/// How pictures become inputs of a network.
-struct Preparation {
-  int shorter_side = 0, size = 0;  ///< what the shorter side becomes, and the edge of the middle that is taken
-  Augmentation normalisation;
 };
 
 /// What the classes are called: by the file that the user gave, or by the checkpoint.
@@ -78,18 +72,16 @@ std::string percent(double share) {
 /// The pictures as a data set, so that they take the same way into the network as any other. What cannot be read is
 /// reported and leaves `options.pictures`.
 template <class Net>
-Dataset read_pictures(Options& options, const Preparation& preparation) {
+Dataset read_pictures(Options& options, const Preprocessing& preprocessing) {
   Dataset data;
   data.name = "pictures";
-  data.height = data.width = preparation.size;
+  data.height = data.width = preprocessing.crop;
   data.channels = Net::inputs;
   data.classes = Net::classes;
   std::vector<fs::path> readable;
   for (const fs::path& path : options.pictures) {
     try {
-      const Image whole = read_image(path);
-      const Image crop = resized_center_crop(Net::inputs == 1 ? to_grey(whole) : whole, preparation.shorter_side,
-                                             preparation.size, preparation.size);
+      const Image crop = cropped(read_image(path), preprocessing);
       data.images.insert(data.images.end(), crop.pixels.begin(), crop.pixels.end());
       data.labels.push_back(0);  // nobody knows
       readable.push_back(path);
@@ -106,7 +98,7 @@ Dataset read_pictures(Options& options, const Preparation& preparation) {
 
 /// False when a picture could not be read.
 template <class Net>
-bool run(Options options, const Preparation& preparation) {
+bool run(Options options, const Preprocessing& preprocessing) {
   const std::vector<std::string> names = class_names<Net>(options);
   const auto parameters = load_safetensors<Net>(options.weights);
   Classifier<Net, B> classifier(parameters);
@@ -116,17 +108,17 @@ bool run(Options options, const Preparation& preparation) {
     const auto& source = examples::source(options.data);
     data = source.read(Split::test, options.folder.empty() ? source.folder : options.folder);
   } else {
-    data = read_pictures<Net>(options, preparation);
+    data = read_pictures<Net>(options, preprocessing);
     if (options.pictures.empty()) return false;
   }
 
-  Loader loader(data, evaluation(preparation.normalisation), {.batch = options.test ? 200 : 1, .shuffle = false});
+  Loader loader(data, evaluation(preprocessing), {.batch = options.test ? 200 : 1, .shuffle = false});
   if (options.profile) {
     Profile profile;
     loader.start(0, 0);
     const Batch& batch = loader.next();
     for (int i = 0; i < 5; ++i) {
-      classifier.profile(Images(batch.images, batch.count, data.height, data.width, data.channels), profile);
+      classifier.profile(batch.images, profile);
     }
     std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
   }
@@ -212,7 +204,7 @@ bool classify(Options options) {
   complete(options);
   if (options.network == "resnext50_32x4d") {
     if (options.test) fail<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
-    return run<ResNeXt50<32, 4>>(options, {256, 224, imagenet_recipe()});  // as torchvision prepares it
+    return run<ResNeXt50<32, 4>>(options, imagenet_v1());
   }
   if (options.data.empty())
     fail<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
@@ -222,7 +214,7 @@ bool classify(Options options) {
   examples::for_each_network([&]<class Net>(const std::string& name) {
     if (name != options.network || Net::inputs != source.inputs || Net::classes != source.classes) return;
     found = true;
-    all = run<Net>(options, {size, size, source.recipe()});
+    all = run<Net>(options, preprocessing_of(source.recipe(), size));
   });
   if (!found) fail<OptionError>("there is no network ", options.network, " for ", options.data);
   return all;

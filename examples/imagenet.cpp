@@ -20,7 +20,7 @@
 #include <vector>
 
 #include <resnext/cpu.hpp>
-#include <resnext/data/augment.hpp>
+#include <resnext/data/preprocessing.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/io/npy.hpp>
 #include <resnext/resnext.hpp>
@@ -59,7 +59,7 @@ Batch read_batch(const std::filesystem::path& path) {
   }
   Batch batch{static_cast<int>(shape[0]), static_cast<int>(shape[2]), static_cast<int>(shape[3]),
               npy_holds<std::uint8_t>(path), {}};
-  const Augmentation recipe = imagenet_recipe();
+  const Augmentation recipe = evaluation(imagenet_v1());
   batch.values.resize(array.values.size());
   const std::size_t plane = static_cast<std::size_t>(batch.h) * static_cast<std::size_t>(batch.w);
   for (std::size_t n = 0; n < static_cast<std::size_t>(batch.n); ++n) {

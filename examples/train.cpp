@@ -119,14 +119,13 @@ std::map<std::string, std::string> recipe_of_run(const Options& options) {
 /// Where the time of a step goes.
 template <class Net>
 void print_profile(Trainer<Net, B>& trainer, Loader& loader) {
-  const Dataset& data = loader.dataset();
   Profile profile;
+  trainer.set_learning_rate(0);
   loader.start(0, 0);
   // The last batch may be smaller: a profile is of one extent.
   for (int i = 0; i < std::clamp(loader.batches() - 1, 1, 10); ++i) {
     const Batch& batch = loader.next();
-    trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels, nullptr,
-                 &profile);
+    trainer.step(batch.images, batch.labels, nullptr, &profile);
   }
   std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
 }

@@ -1,35 +1,18 @@
 // Guide: deployment. What a program that serves a trained network wants to know and to set.
 
-#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <vector>
 
 #include <resnext/cpu.hpp>
-#include <resnext/data/resize.hpp>
+#include <resnext/data/preprocessing.hpp>
+#include <resnext/eval/predictor.hpp>
 #include <resnext/resnext.hpp>
 #include <resnext/train/checkpoint.hpp>
 
 using namespace resnext;
 
 using Net = Network<Template<ImageNetStem<8>, Bottleneck<4, 4>, Planes<8>, Stage<1>, Stage<1>, Classes<10>>>;
-
-namespace {
-
-// [picture]
-/// A picture as torchvision's weights expect it: [1, 224, 224, 3], normalised.
-std::vector<float> imagenet_input(const Image& picture) {
-  constexpr std::array mean{0.485f, 0.456f, 0.406f}, deviation{0.229f, 0.224f, 0.225f};
-  const Image crop = center_crop(resized_shorter_side(picture, 256), 224, 224);
-  std::vector<float> values;
-  for (std::size_t i = 0; i < crop.pixels.size(); ++i) {
-    values.push_back((static_cast<float>(crop.pixels[i]) / 255 - mean[i % 3]) / deviation[i % 3]);
-  }
-  return values;
-}
-// [picture]
-
-}  // namespace
 
 int main() {
   const std::filesystem::path folder = "deployment";
@@ -53,7 +36,7 @@ int main() {
 
   // [classify]
   Classifier<Net> classify(parameters);
-  const std::vector<float> values = imagenet_input(picture);
+  const std::vector<float> values = prepared(picture, imagenet_v1());  // [224, 224, 3], as torchvision has it
   const Images images(values, 1, 224, 224, 3);
   try {
     const auto logits = classify(images);  // the first call for an extent builds a plan, later ones allocate nothing
@@ -63,6 +46,11 @@ int main() {
     return 1;
   }
   // [classify]
+
+  // [predict]
+  Predictor<Net> predict(parameters, imagenet_v1());  // without names the classes have numbers
+  for (const auto& [name, probability] : predict(picture, 3)) std::printf("%s: %.3f\n", name.c_str(), probability);
+  // [predict]
 
   // [memory]
   const auto& plan = classify.plan(images);

@@ -14,33 +14,22 @@ using namespace resnext;
 using B = Reference<float>;
 
 // [networks]
-template <int K>
-using Net = Network<Template<CifarStem<8>, Bottleneck<4, 2>, Planes<4>, Stage<1>, Stage<1>, Classes<K>>>;
-using Pretrained = Net<10>;  // in a real program ResNeXt50<32, 4>
-using Mine = Net<3>;         // and ResNeXt50<32, 4, 3>
+// In a real program ResNeXt50<32, 4>.
+using Pretrained = Network<Template<CifarStem<8>, Bottleneck<4, 2>, Planes<4>, Stage<1>, Stage<1>, Classes<10>>>;
+using Mine = WithClasses<Pretrained, 3>;
 // [networks]
-
-// [transfer]
-/// Everything but the classifier from another network of the same shape.
-template <class To, class From>
-Parameters<To> with_new_classifier(const Parameters<From>& pretrained, std::uint64_t seed) {
-  Parameters<To> parameters = initialized<To>(seed);
-  for (const StateDict::Slot& slot : parameters.slots()) {
-    if (slot.entry.prefix.view() == "fc") continue;
-    const auto values = pretrained[slot.entry.name().view()];
-    std::copy(values.begin(), values.end(), parameters[slot].begin());
-  }
-  return parameters;
-}
-// [transfer]
 
 int main() {
   save_safetensors("pretrained.safetensors", initialized<Pretrained>(7));  // in place of a download
 
   // [load]
-  const auto pretrained = load_safetensors<Pretrained>("pretrained.safetensors");
-  const auto parameters = with_new_classifier<Mine>(pretrained, 1);
+  const auto parameters = load_safetensors<Mine>("pretrained.safetensors", Head::fresh, 1);  // the classifier: seed 1
   // [load]
+
+  // [transfer]
+  const auto [same, fresh, unused] = transfer<Mine>(load_safetensors<Pretrained>("pretrained.safetensors"), 1);
+  for (const std::string& name : fresh) std::printf("initialised: %s\n", name.c_str());  // fc.weight and fc.bias
+  // [transfer]
 
   // [refused]
   std::string refused;
@@ -78,5 +67,6 @@ int main() {
   // [train]
 
   std::printf("loss: %.3f, then %.3f\n", first, last);
-  return last < first && refused.find("fc.bias: expected [3], found [10]") != std::string::npos ? 0 : 1;
+  const bool equal = std::equal(same.values().begin(), same.values().end(), parameters.values().begin());
+  return equal && last < first && refused.find("fc.bias: expected [3], found [10]") != std::string::npos ? 0 : 1;
 }

@@ -34,7 +34,7 @@ std::vector<float> pictures(int count) {
 int main() {
   // [classify]
   const Parameters<Net> parameters = initialized<Net>(1);  // from seed 1
-  Classifier<Net> classify(parameters);                    // they must outlive it
+  Classifier<Net> classify(parameters);                    // shares them
 
   const std::vector<float> values = pictures(20);
   const Images images(values, 20, 32, 32, 3);  // a view [N, H, W, C], normalised as the network expects it
@@ -46,7 +46,7 @@ int main() {
   std::vector<std::int32_t> labels;
   for (int i = 0; i < 20; ++i) labels.push_back(i % 10);
 
-  Trainer<Net> trainer(parameters);  // copies them; momentum 0.9, weight decay 1e-4
+  Trainer<Net> trainer(parameters);  // starts from them; momentum 0.9, weight decay 1e-4
   trainer.set_learning_rate(0.05);
   double first_loss = 0, last_loss = 0;
   for (int step = 0; step < 30; ++step) {

@@ -1,7 +1,6 @@
 // Guide: a template of your own. Everything here is checked by the compiler; running it only prints the result.
 
 #include <iostream>
-#include <string_view>
 
 #include <resnext/model/family.hpp>
 
@@ -14,33 +13,23 @@ using Mine = Network<Template<ImageNetStem<48>,              // 7x7 to 48 channe
                               Classes<37>>>;                 // average pool and 37 logits
 // [grammar]
 
-// [find]
-template <class Net>
-constexpr Layer row(std::string_view name) {
-  for (const Layer& layer : Net::layers) {
-    if (layer.name.view() == name) return layer;
-  }
-  return {};
-}
-// [find]
-
 // [rules]
 // Rule 1: the blocks of a stage share their hyper-parameters.
-static_assert(row<Mine>("layer2.0.conv2").in == row<Mine>("layer2.7.conv2").in);
+static_assert(Mine::find("layer2.0.conv2")->in == Mine::find("layer2.7.conv2")->in);
 
 // Rule 2: where the map is halved the width doubles, and the cardinality stays.
-static_assert(row<Mine>("layer1.0.conv2").in == 16 * 6 && row<Mine>("layer1.0.conv2").stride == 1);
-static_assert(row<Mine>("layer2.0.conv2").in == 16 * 12 && row<Mine>("layer2.0.conv2").stride == 2);
-static_assert(row<Mine>("layer3.0.conv2").in == 16 * 24 && row<Mine>("layer3.0.conv2").groups == 16);
+static_assert(Mine::find("layer1.0.conv2")->in == 16 * 6 && Mine::find("layer1.0.conv2")->stride == 1);
+static_assert(Mine::find("layer2.0.conv2")->in == 16 * 12 && Mine::find("layer2.0.conv2")->stride == 2);
+static_assert(Mine::find("layer3.0.conv2")->in == 16 * 24 && Mine::find("layer3.0.conv2")->groups == 16);
 
 // Stage k has 4 n << k outputs. Planes<n> is not given, so n = 64.
-static_assert(row<Mine>("layer1.0.conv3").out == 256 && row<Mine>("layer3.1.conv3").out == 1024);
+static_assert(Mine::find("layer1.0.conv3")->out == 256 && Mine::find("layer3.1.conv3")->out == 1024);
 // [rules]
 
 // [planes]
 // torchvision's ResNet(Bottleneck, ..., groups=4, width_per_group=32) with planes 8, 16: d = 32 * 8 / 64 = 4.
 using Tiny = Network<Template<CifarStem<8, 1>, Bottleneck<4, 4>, Planes<8>, Stage<1>, Stage<1>, Classes<10>>>;
-static_assert(row<Tiny>("layer1.0.conv3").out == 4 * 8);
+static_assert(Tiny::find("layer1.0.conv3")->out == 4 * 8);
 // [planes]
 
 // [options]

@@ -71,7 +71,7 @@ struct Copy {
   explicit Copy(const Batch& batch)
       : epoch(batch.epoch),
         index(batch.index),
-        images(batch.images.begin(), batch.images.end()),
+        images(batch.images.values.begin(), batch.images.values.end()),
         labels(batch.labels.begin(), batch.labels.end()),
         indices(batch.indices.begin(), batch.indices.end()) {
     CHECK(batch.count == static_cast<int>(indices.size()));
@@ -108,6 +108,36 @@ TEST_CASE("any number of workers gives the same batches, and they are those of t
       REQUIRE(std::equal(image.begin(), image.end(), batch.images.begin() + static_cast<std::ptrdiff_t>(90 * i)));
       REQUIRE(batch.labels[i] == set.labels[batch.indices[i]]);
     }
+}
+
+TEST_CASE("an epoch as a range is start and next") {
+  const Dataset set = make_set(23);
+  Loader loader(set, recipe, {.batch = 10, .workers = 2}), other(set, recipe, {.batch = 10, .workers = 0});
+  for (const int epoch : {0, 3, 1}) {
+    std::vector<Copy> found;
+    for (const Batch& batch : loader.epoch(epoch)) {
+      CHECK(batch.images.n == batch.count);
+      CHECK(batch.images.h == 6);
+      CHECK(batch.images.w == 5);
+      CHECK(batch.images.c == 3);
+      found.emplace_back(batch);
+    }
+    other.start(epoch);
+    CHECK(found == take(other, 3));
+    CHECK(loader.next().epoch == epoch + 1);  // goes on where the range ended
+  }
+  int batches = 0;
+  for (const auto& batch : loader.epoch(2, 2)) {
+    CHECK(batch.index == 2);
+    ++batches;
+  }
+  for ([[maybe_unused]] const auto& batch : loader.epoch(2, 3)) ++batches;
+  CHECK(batches == 1);
+  for (const auto& batch : loader.epoch(0)) {
+    if (batch.index == 1) break;
+  }
+  CHECK(loader.next().index == 2);
+  CHECK_THROWS_AS(loader.epoch(-1), OptionError);
 }
 
 TEST_CASE("an epoch holds every picture once, in another order each time") {

@@ -55,6 +55,10 @@ TEST_CASE("the quickstart in the README is the program, and its output the progr
   CHECK(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(first_lines), '\n') < 25);
 }
 
+TEST_CASE("the program in the README that names a picture is the one in examples/") {
+  CHECK(block(readme(), "cpp", 1) == read_text(RESNEXT_TESTS_DIR "/../examples/predict.cpp"));
+}
+
 TEST_CASE("the family table in the README is the library's") {
   const std::string text = readme();
   const auto has = [&](const std::string& line) {

@@ -66,6 +66,19 @@ TEST_CASE("parameters in a file classify as the copied ones do, at any extent, s
   CHECK(mapped.at(0, Role::bias).empty());
 }
 
+TEST_CASE("a classifier holds the file that it was made from") {
+  const TemporaryFolder folder;
+  const auto path = folder / "weights.safetensors";
+  const auto parameters = test::random_parameters<Net>(5);
+  save_safetensors(path, parameters);
+  Classifier<Net, B> classify{MappedParameters<Net>(path)};
+  for (const int size : {32, 40}) {
+    const RandomBatch batch("mapped", 2, size, size, Net::inputs, Net::classes);
+    const auto found = classify(batch.images());
+    CHECK(std::vector(found.begin(), found.end()) == logits(parameters, size));
+  }
+}
+
 TEST_CASE("tensors that cannot be read in place are copied") {
   const TemporaryFolder folder;
   const auto path = folder / "weights.safetensors";

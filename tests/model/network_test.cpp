@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <resnext/model/family.hpp>
@@ -19,12 +21,6 @@ constexpr BlockOptions without_shortcuts{Shortcut::projection, false};
 using Projected = Network<CifarTemplate<Bottleneck<4, 8, always_projected>, 3>>;
 using Plain = Network<CifarTemplate<Bottleneck<4, 8, without_shortcuts>, 3>>;
 
-template <class Net>
-constexpr const Layer* find_layer(std::string_view name) {
-  const auto row = std::ranges::find_if(Net::layers, [&](const Layer& layer) { return layer.name.view() == name; });
-  return row == Net::layers.end() ? nullptr : &*row;
-}
-
 /// Shape of a state-dict entry; empty where there is none.
 template <class Net>
 std::vector<int> shape(std::string_view name) {
@@ -36,7 +32,7 @@ std::vector<int> shape(std::string_view name) {
 
 template <class Net>
 Extent extent(std::string_view name, int h, int w) {
-  const auto* row = find_layer<Net>(name);
+  const auto* row = Net::find(name);
   REQUIRE(row != nullptr);
   return Net::extents(h, w)[static_cast<std::size_t>(row->output)];
 }
@@ -204,6 +200,27 @@ TEST_CASE("aggregating paths of two layers is a dense block of width C * d (Fig.
   CHECK(shape<Aggregated>("layer1.0.conv1.weight") == Shape{128, 64, 3, 3});
   CHECK(shape<Aggregated>("layer1.0.conv2.weight") == Shape{64, 128, 3, 3});
 }
+
+// A row by name, while compiling and after.
+static_assert(ResNeXt50<32, 4>::find("layer2.0.conv2")->groups == 32);
+static_assert(ResNeXt50<32, 4>::find("layer2.0.conv2")->stride == 2);
+static_assert(ResNeXt50<32, 4>::find("layer2.0.conv4") == nullptr);
+static_assert(Odd::find("") == nullptr && Odd::find("layer1") == nullptr);
+
+TEST_CASE_TEMPLATE("every row is found by its name, and no other", Net, ResNeXt50<32, 4>, ResNet18, Odd) {
+  for (const Layer& layer : Net::layers) CHECK(Net::find(std::string(layer.name)) == &layer);
+  CHECK(Net::find("layer9.0.conv1") == nullptr);
+  CHECK(Net::find("fc.weight") == nullptr);
+}
+
+// Another number of classes changes the classifier and nothing else.
+static_assert(std::is_same_v<WithClasses<ResNeXt50<32, 4>, 10>, ResNeXt50<32, 4, 10>>);
+static_assert(std::is_same_v<WithClasses<ResNeXt29<8, 64>, 100>, ResNeXt29<8, 64, 100>>);
+static_assert(std::is_same_v<WithClasses<ResNet34, 1000>, ResNet34>);
+static_assert(WithClasses<ResNet18, 7>::classes == 7 && WithClasses<ResNet18, 7>::find("fc")->in == 512);
+static_assert(ResNet18::parameters - WithClasses<ResNet18, 7>::parameters == 993 * 513);
+static_assert(std::is_same_v<WithClasses<WithClasses<Odd, 5>, 2>, Odd>, "Planes<n> stays");
+static_assert(WithClasses<Projected, 3>::entries.size() == Projected::entries.size());
 
 // The largest networks that are accepted also compile.
 using Deepest =

@@ -60,10 +60,6 @@ inline Augmentation cifar10_recipe() { return {4, true, {125.3f, 123.0f, 113.9f}
 inline Augmentation cifar100_recipe() { return {4, true, {129.3f, 124.1f, 112.4f}, {68.2f, 65.4f, 70.4f}}; }
 /// The same for Fashion-MNIST, with the constants of its training pictures.
 inline Augmentation fashion_mnist_recipe() { return {4, true, {72.9404f}, {90.0212f}}; }
-/// ImageNet's normalisation, with torchvision's constants; pictures are cropped beforehand.
-inline Augmentation imagenet_recipe() {
-  return {0, false, {0.485f * 255, 0.456f * 255, 0.406f * 255}, {0.229f * 255, 0.224f * 255, 0.225f * 255}};
-}
 /// The recipe for any other set, with the set's own constants.
 inline Augmentation recipe_of(const Dataset& dataset) {
   const ChannelStatistics statistics = mean_and_std(dataset);

@@ -14,6 +14,7 @@
 #include <resnext/data/dataset.hpp>
 #include <resnext/error.hpp>
 #include <resnext/random.hpp>
+#include <resnext/tensor/images.hpp>
 #include <span>
 #include <thread>
 #include <utility>
@@ -38,7 +39,7 @@ struct Batch {
   int epoch = 0;                           ///< from 0
   int index = 0;                           ///< which batch of the epoch, from 0
   int count = 0;                           ///< N
-  std::span<const float> images;           ///< `[N, H, W, C]`
+  Images images;                           ///< `[N, H, W, C]`
   std::span<const std::int32_t> labels;    ///< `[N]`
   std::span<const std::uint32_t> indices;  ///< `[N]`, the pictures' places in the data set
 };
@@ -121,6 +122,11 @@ class Loader {
     return slot.batch;
   }
 
+  class Epoch;
+  /// The batches of an epoch as a range that is gone through once: `for (const Batch& batch : loader.epoch(3))`. It is
+  /// start() and then next() for each, and throws what they throw.
+  Epoch epoch(int epoch, int first_batch = 0);
+
  private:
   struct Slot {
     std::int64_t ticket = -1, ready = -1;  // which batch of the whole sequence it is for, and holds
@@ -178,9 +184,15 @@ class Loader {
     slot.batch = {epoch,
                   index,
                   static_cast<int>(count),
-                  std::span(slot.images).first(count * dataset_.image_size()),
+                  {},
                   std::span(slot.labels).first(count),
                   std::span(slot.indices).first(count)};
+    Images& images = slot.batch.images;  // not checked here: a rank's share of a short batch may have none
+    images.values = std::span(slot.images).first(count * dataset_.image_size());
+    images.n = slot.batch.count;
+    images.h = dataset_.height;
+    images.w = dataset_.width;
+    images.c = dataset_.channels;
     return slot;
   }
 
@@ -243,5 +255,49 @@ class Loader {
   bool stopped_ = false;
   std::vector<std::thread> threads_;
 };
+
+/// What `Loader::epoch` returns.
+class Loader::Epoch {
+ public:
+  /// Where a loop stands.
+  class Iterator {
+   public:
+    /// The batch, valid until the next one.
+    const Batch& operator*() const { return *batch_; }
+    /// The next batch.
+    Iterator& operator++() {
+      batch_ = --left_ > 0 ? &loader_->next() : nullptr;
+      return *this;
+    }
+    /// False behind the last batch.
+    bool operator!=(std::nullptr_t) const { return batch_ != nullptr; }
+
+   private:
+    friend class Epoch;
+    Iterator(Loader& loader, int batches)
+        : loader_(&loader), left_(batches), batch_(batches > 0 ? &loader.next() : nullptr) {}
+
+    Loader* loader_;
+    int left_;
+    const Batch* batch_;
+  };
+
+  /// Takes the first batch.
+  Iterator begin() const { return {loader_, batches_}; }
+  /// Behind the last batch.
+  std::nullptr_t end() const { return nullptr; }
+
+ private:
+  friend class Loader;
+  Epoch(Loader& loader, int batches) : loader_(loader), batches_(batches) {}
+
+  Loader& loader_;
+  int batches_;
+};
+
+inline Loader::Epoch Loader::epoch(int epoch, int first_batch) {
+  start(epoch, first_batch);
+  return {*this, batches_ - first_batch};
+}
 
 }  // namespace resnext

@@ -112,10 +112,8 @@ Accuracy evaluate(Classifier<Net, B>& classifier, Loader& loader,
     fail<ShapeError>(data.name, " has ", data.classes, " classes, the network only ", Net::classes);
   }
   Accuracy accuracy;
-  loader.start(0);
-  for (int i = 0; i < loader.batches(); ++i) {
-    const Batch& batch = loader.next();
-    const auto logits = classifier(Images(batch.images, batch.count, data.height, data.width, data.channels));
+  for (const Batch& batch : loader.epoch(0)) {
+    const auto logits = classifier(batch.images);
     for (int n = 0; n < batch.count; ++n) {
       const auto at = static_cast<std::size_t>(n);
       accuracy.add(logits.subspan(at * Net::classes, Net::classes), batch.labels[at]);

@@ -20,6 +20,12 @@ namespace resnext {
 /// Tensors under this prefix are the optimiser's; whoever reads weights passes over them.
 inline constexpr std::string_view optimizer_prefix = "optimizer.";
 
+/// What becomes of the classifier, the last layer of the table, when a file is read.
+enum class Head {
+  from_file,  ///< it is read like everything else
+  fresh       ///< it is initialised, whatever the file has of that name: nothing, or the one of other classes
+};
+
 namespace detail {
 
 /// What does not fit between a file and a network, the first few of each kind.
@@ -53,21 +59,27 @@ inline std::vector<std::int64_t> shape_of(const Entry& entry) {
   return {entry.shape.begin(), entry.shape.begin() + entry.rank};
 }
 
+inline bool in_head(const Entry& entry, std::span<const Layer> layers) {
+  return entry.layer == static_cast<int>(layers.size()) - 1;
+}
+
 }  // namespace detail
 
 /// Checks that a file has the tensors `prefix` + name of a layer table, as F32, F16, BF16 or F64. `num_batches_tracked`
 /// may be absent, of any number type (who converts all tensors of a network converts the counters too), or of the shape
 /// [1], as PyTorch 0.3 had no scalars.
 /// @param learned_only leaves BN's statistics alone, as a file of gradients or velocities has none
+/// @param head says whether the classifier has to be there
 /// @throws FileError which lists what is missing, unexpected, or of another shape or type
 inline void check_tensors(const Safetensors& file, std::span<const Layer> layers, std::string_view prefix = {},
-                          bool learned_only = false) {
+                          bool learned_only = false, Head head = Head::from_file) {
   detail::Mismatch mismatch;
   std::set<std::string, std::less<>> expected;
   for_each_entry(layers, [&](const Entry& entry) {
     if (learned_only && !entry.learned()) return;
     const std::string name = std::string(prefix).append(entry.name().view());
     expected.insert(name);
+    if (head == Head::fresh && detail::in_head(entry, layers)) return;
     const Safetensors::Entry* found = file.find(name);
     const auto shape = detail::shape_of(entry);
     const bool counter = entry.role == Role::num_batches_tracked;
@@ -93,10 +105,11 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
 /// Fills `state` from the tensors of a file that check_tensors() accepts; its arguments are the same.
 /// @throws FileError as check_tensors() does; `state` is then unchanged
 inline void read_tensors(const Safetensors& file, StateDict& state, std::string_view prefix = {},
-                         bool learned_only = false) {
-  check_tensors(file, state.layers(), prefix, learned_only);
+                         bool learned_only = false, Head head = Head::from_file) {
+  check_tensors(file, state.layers(), prefix, learned_only, head);
   std::int64_t most_batches = 0;
   for (const StateDict::Slot& slot : state.slots()) {
+    if (head == Head::fresh && detail::in_head(slot.entry, state.layers())) continue;
     const Safetensors::Entry* found = file.find(std::string(prefix).append(slot.entry.name().view()));
     if (found == nullptr || (learned_only && !slot.entry.learned())) continue;
     if (slot.entry.role == Role::num_batches_tracked) {
@@ -128,12 +141,16 @@ inline std::vector<TensorView> tensor_views(const StateDict& state, std::string_
 }
 
 /// Reads the parameters of `Net` from a safetensors file, for instance of torchvision's or timm's weights.
+/// @param head `Head::fresh` reads everything but the classifier, which is initialised from `seed`: for other classes
 /// @throws FileError when the file is not well-formed, or lists what does not fit the network
 template <class Net>
-Parameters<Net> load_safetensors(const std::string& path) {
+Parameters<Net> load_safetensors(const std::string& path, Head head = Head::from_file, std::uint64_t seed = 0) {
   const Safetensors file(path);
   Parameters<Net> parameters;
-  read_tensors(file, parameters);
+  for (const StateDict::Slot& slot : parameters.slots()) {
+    if (head == Head::fresh && detail::in_head(slot.entry, Net::layers)) initialize(parameters, slot, seed);
+  }
+  read_tensors(file, parameters, {}, false, head);
   return parameters;
 }
 

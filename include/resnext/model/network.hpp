@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
+#include <type_traits>
 
 #include <resnext/model/layer.hpp>
 #include <resnext/model/template.hpp>
@@ -42,6 +44,15 @@ struct Network {
     for_each_entry(layers, [&](const Entry& entry) { all[count++] = entry; });
     return all;
   }();
+
+  /// The row of a name, for instance `layer2.0.conv2`, or nullptr when there is none. While compiling too, so that an
+  /// assertion can look into the table: `Net::find("layer2.0.conv2")->groups == 32`.
+  static constexpr const Layer* find(std::string_view name) {
+    for (const Layer& layer : layers) {
+      if (layer.name.view() == name) return &layer;
+    }
+    return nullptr;
+  }
 
   /// Extents `[H, W, C]` of every value for an input of h x w.
   static constexpr auto extents(int h, int w) {
@@ -93,5 +104,26 @@ struct Network {
   static_assert(found != detail::Mistake::too_wide,
                 "Template: the width doubles with each stage and may reach at most 2^20 channels");
 };
+
+namespace detail {
+
+template <class T, int K>
+struct ReplaceClasses {
+  static_assert(sizeof(T) == 0, "WithClasses<Net, K>: Net must be a Network<Template<...>>");
+  using type = T;  // so that nothing cascades
+};
+template <class... Parts, int K>
+struct ReplaceClasses<Network<Template<Parts...>>, K> {
+  template <class P>
+  using Replaced = std::conditional_t<numbers_of<P>().part == Part::classes, Classes<K>, P>;
+  using type = Network<Template<Replaced<Parts>...>>;
+};
+
+}  // namespace detail
+
+/// The network `Net` with a classifier of K classes: `WithClasses<ResNet18, 10>`. Everything but the tensors of `fc`
+/// keeps its name and shape.
+template <class Net, int K>
+using WithClasses = typename detail::ReplaceClasses<Net, K>::type;
 
 }  // namespace resnext

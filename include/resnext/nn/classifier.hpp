@@ -3,6 +3,7 @@
 #pragma once
 
 #include <list>
+#include <memory>
 #include <span>
 
 #include <resnext/nn/executors.hpp>
@@ -19,10 +20,12 @@ struct SameNetwork {
   static_assert(std::is_same_v<Net, Other>, "these Parameters belong to another network than the executor");
 };
 
-/// Parameters that know whose they are: `Parameters<Net>`, `MappedParameters<Net>`.
+/// Parameters that know whose they are, and give an executor its hold on them: `Parameters<Net>`,
+/// `MappedParameters<Net>`.
 template <class P>
-concept NetworkParameters = std::is_base_of_v<ParameterSource, P> && requires {
+concept NetworkParameters = requires(const P& parameters) {
   typename P::Network;
+  { parameters.source() } -> std::same_as<std::shared_ptr<const ParameterSource>>;
 };
 
 }  // namespace detail
@@ -31,7 +34,8 @@ concept NetworkParameters = std::is_base_of_v<ParameterSource, P> && requires {
 /// may change from call to call; a repeated extent allocates nothing. One classifier serves one thread. It moves, but
 /// has no copies.
 ///
-/// The parameters are read when a plan is built: they must outlive the classifier, and not change.
+/// It holds the parameters, from which plans for other extents are built, as they were when it was made. They are
+/// shared with the caller's, so that there is one copy of them as long as nobody writes.
 template <class Net, Backend B>
 class Classifier {
  public:
@@ -40,11 +44,9 @@ class Classifier {
 
   /// Builds nothing yet. Takes `Parameters<Net>` or, for less memory and a quicker start, `MappedParameters<Net>`.
   template <detail::NetworkParameters P>
-  explicit Classifier(const P& parameters) : parameters_(&parameters) {
+  explicit Classifier(const P& parameters) : parameters_(parameters.source()) {
     detail::SameNetwork<Net, typename P::Network>();
   }
-  template <detail::NetworkParameters P>
-  explicit Classifier(const P&&) = delete;
   Classifier(Classifier&&) = default;
   Classifier& operator=(Classifier&&) = default;
 
@@ -75,7 +77,7 @@ class Classifier {
   }
 
  private:
-  const ParameterSource* parameters_;
+  std::shared_ptr<const ParameterSource> parameters_;
   typename B::Stream stream_;
   std::list<InferencePlan<B>> plans_;  // most recently used first
 };

@@ -13,4 +13,7 @@ class Classifier;
 template <class Net, Backend B, class Comm = Solo>
 class Trainer;
 
+template <class Net, Backend B>
+class Predictor;
+
 }  // namespace resnext

@@ -2,15 +2,18 @@
 /// The parameters of a network type, and how they start.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include <resnext/nn/state_dict.hpp>
 #include <resnext/random.hpp>
 
 namespace resnext {
 
-/// The tensors of `Net` on the host: what files hold and executors are built from.
+/// The tensors of `Net` on the host: what files hold and executors are built from. Copies are cheap, see StateDict.
 template <class Net>
 class Parameters : public StateDict {
  public:
@@ -27,21 +30,26 @@ enum class Initializer {
   torchvision  ///< classifier: weights and bias uniform in +-1 / sqrt(in)
 };
 
-/// Fills the learned tensors from `seed`. A tensor's values depend on the seed and its name only.
-inline void initialize(StateDict& state, std::uint64_t seed, Initializer initializer = Initializer::paper) {
-  for (const StateDict::Slot& slot : state.slots()) {
-    const Layer& layer = state.layers()[static_cast<std::size_t>(slot.entry.layer)];
-    const Random random(seed, slot.entry.name());
-    const std::span<float> values = state[slot];
-    if (layer.op == Op::convolution) {
-      const double deviation = std::sqrt(2.0 / (double(layer.kernel) * layer.kernel * layer.out));
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(deviation * random.normal(i));
-    } else if (layer.op == Op::linear) {
-      const bool zero = slot.entry.role == Role::bias && initializer == Initializer::paper;
-      const float edge = zero ? 0.0f : static_cast<float>(1.0 / std::sqrt(double(layer.in)));
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] = edge * (2.0f * random.uniform(i) - 1.0f);
-    }
+/// Fills a tensor of a convolution or the classifier from `seed`; its values depend on the seed and its name only. BN's
+/// are left as the identity.
+inline void initialize(StateDict& state, const StateDict::Slot& slot, std::uint64_t seed,
+                       Initializer initializer = Initializer::paper) {
+  const Layer& layer = state.layers()[static_cast<std::size_t>(slot.entry.layer)];
+  const Random random(seed, slot.entry.name());
+  const std::span<float> values = state[slot];
+  if (layer.op == Op::convolution) {
+    const double deviation = std::sqrt(2.0 / (double(layer.kernel) * layer.kernel * layer.out));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(deviation * random.normal(i));
+  } else if (layer.op == Op::linear) {
+    const bool zero = slot.entry.role == Role::bias && initializer == Initializer::paper;
+    const float edge = zero ? 0.0f : static_cast<float>(1.0 / std::sqrt(double(layer.in)));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = edge * (2.0f * random.uniform(i) - 1.0f);
   }
+}
+
+/// The same for every tensor.
+inline void initialize(StateDict& state, std::uint64_t seed, Initializer initializer = Initializer::paper) {
+  for (const StateDict::Slot& slot : state.slots()) initialize(state, slot, seed, initializer);
 }
 
 /// New parameters of `Net`, initialised from `seed`.
@@ -50,6 +58,42 @@ Parameters<Net> initialized(std::uint64_t seed, Initializer initializer = Initia
   Parameters<Net> parameters;
   initialize(parameters, seed, initializer);
   return parameters;
+}
+
+/// What `transfer` has made, and what it could not take over.
+template <class To>
+struct Transferred {
+  Parameters<To> parameters;        ///< complete
+  std::vector<std::string> fresh;   ///< tensors of `To` that are initialised
+  std::vector<std::string> unused;  ///< tensors of the other network that `To` has no place for
+};
+
+/// Parameters of `To` from those of another network: a tensor whose name and shape agree is taken over, every other one
+/// is as `initialized<To>(seed)` has it. For another number of classes see also `WithClasses`.
+template <class To, class From>
+Transferred<To> transfer(const Parameters<From>& from, std::uint64_t seed,
+                         Initializer initializer = Initializer::paper) {
+  Transferred<To> result;
+  const auto counterpart = [](const StateDict& state, const StateDict::Slot& slot) {
+    const StateDict::Slot* found = state.find(slot.entry.name());
+    return found != nullptr && found->entry.shape == slot.entry.shape ? found : nullptr;
+  };
+  for (const StateDict::Slot& slot : result.parameters.slots()) {
+    if (slot.size == 0) continue;
+    if (const StateDict::Slot* found = counterpart(from, slot)) {
+      const std::span<const float> values = from[*found];
+      std::copy(values.begin(), values.end(), result.parameters[slot].begin());
+    } else {
+      initialize(result.parameters, slot, seed, initializer);
+      result.fresh.emplace_back(slot.entry.name().view());
+    }
+  }
+  for (const StateDict::Slot& slot : from.slots()) {
+    if (slot.size > 0 && counterpart(result.parameters, slot) == nullptr)
+      result.unused.emplace_back(slot.entry.name().view());
+  }
+  result.parameters.set_batches_tracked(from.batches_tracked());
+  return result;
 }
 
 }  // namespace resnext

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +30,10 @@ class ParameterSource {
 
 /// All tensors of a layer table in fp32: weights `[out, in / groups, k, k]`, BN's four vectors, the classifier.
 /// `Parameters<Net>` is this with the network's type attached.
+///
+/// A copy shares the tensors until one of the two is written to: whoever asks for a span of floats that are not const
+/// gets tensors of their own first. So a copy costs nothing, an executor holds one, and nobody sees the writing of
+/// another. A span for writing is good until the next copy is made. Copies may be used by different threads.
 class StateDict : public ParameterSource {
  public:
   /// A tensor's entry and where it lies in values(). `num_batches_tracked` has no floats: see batches_tracked().
@@ -38,43 +44,36 @@ class StateDict : public ParameterSource {
   };
 
   /// BN starts as the identity (scale and variance 1, shift and mean 0), everything else at zero.
-  explicit StateDict(std::span<const Layer> layers) : layers_(layers), first_slot_(layers.size() + 1) {
-    std::size_t total = 0;
-    for_each_entry(layers, [&](const Entry& entry) {
-      const std::size_t size = entry.role == Role::num_batches_tracked ? 0 : static_cast<std::size_t>(entry.size());
-      slots_.push_back({entry, total, size});
-      first_slot_[static_cast<std::size_t>(entry.layer) + 1] = slots_.size();
-      total += size;
-    });
-    for (std::size_t row = 1; row < first_slot_.size(); ++row) {
-      first_slot_[row] = std::max(first_slot_[row], first_slot_[row - 1]);
-    }
-    values_.resize(total);
-    for (const Slot& slot : slots_) {
-      const bool norm = layers_[static_cast<std::size_t>(slot.entry.layer)].op == Op::batch_norm;
+  explicit StateDict(std::span<const Layer> layers)
+      : layout_(std::make_shared<const Layout>(layers)), values_(std::make_shared<Values>(layout_->size)) {
+    for (const Slot& slot : slots()) {
+      const bool norm = layers[static_cast<std::size_t>(slot.entry.layer)].op == Op::batch_norm;
       const bool one = norm && (slot.entry.role == Role::weight || slot.entry.role == Role::running_var);
-      std::fill_n(values_.begin() + static_cast<std::ptrdiff_t>(slot.offset), slot.size, one ? 1.0f : 0.0f);
+      if (one) std::fill_n(values_->begin() + static_cast<std::ptrdiff_t>(slot.offset), slot.size, 1.0f);
     }
   }
 
   /// The table that the tensors belong to.
-  std::span<const Layer> layers() const { return layers_; }
+  std::span<const Layer> layers() const { return layout_->layers; }
   /// In torchvision's order.
-  std::span<const Slot> slots() const { return slots_; }
+  std::span<const Slot> slots() const { return layout_->slots; }
   /// Every tensor, one after the other, in torchvision's order.
-  std::span<float> values() { return values_; }
+  std::span<float> values() {
+    detach();
+    return *values_;
+  }
   /// The same.
-  std::span<const float> values() const { return values_; }
+  std::span<const float> values() const { return *values_; }
 
   /// The tensor of a slot of slots().
-  std::span<float> operator[](const Slot& slot) { return {values_.data() + slot.offset, slot.size}; }
+  std::span<float> operator[](const Slot& slot) { return values().subspan(slot.offset, slot.size); }
   /// The same.
-  std::span<const float> operator[](const Slot& slot) const { return {values_.data() + slot.offset, slot.size}; }
+  std::span<const float> operator[](const Slot& slot) const { return values().subspan(slot.offset, slot.size); }
   /// A tensor by name, for instance `layer1.0.conv2.weight`.
   /// @throws Error when the network has no such tensor.
-  std::span<float> operator[](std::string_view name) { return (*this)[find(name)]; }
+  std::span<float> operator[](std::string_view name) { return (*this)[existing(name)]; }
   /// The same.
-  std::span<const float> operator[](std::string_view name) const { return (*this)[find(name)]; }
+  std::span<const float> operator[](std::string_view name) const { return (*this)[existing(name)]; }
   std::span<const float> at(int row, Role role) const override {
     const Slot* slot = slot_of(row, role);
     return slot == nullptr ? std::span<const float>() : (*this)[*slot];
@@ -82,11 +81,21 @@ class StateDict : public ParameterSource {
   /// The slot of a tensor of a row, or nullptr.
   const Slot* slot_of(int row, Role role) const {
     const auto index = static_cast<std::size_t>(row);
-    for (std::size_t i = first_slot_[index]; i < first_slot_[index + 1]; ++i) {
-      if (slots_[i].entry.role == role) return &slots_[i];
+    for (std::size_t i = layout_->first_slot[index]; i < layout_->first_slot[index + 1]; ++i) {
+      if (layout_->slots[i].entry.role == role) return &layout_->slots[i];
     }
     return nullptr;
   }
+  /// The slot of a tensor by name, or nullptr.
+  const Slot* find(std::string_view name) const {
+    for (const Slot& slot : slots()) {
+      if (name.starts_with(slot.entry.prefix.view()) && slot.entry.name().view() == name) return &slot;
+    }
+    return nullptr;
+  }
+
+  /// What an executor holds: these tensors as they are now, whatever becomes of this object.
+  std::shared_ptr<const ParameterSource> source() const { return std::make_shared<const StateDict>(*this); }
 
   /// Training steps that the running statistics have seen: torchvision's `num_batches_tracked`, one for all layers.
   const std::int64_t& batches_tracked() const { return batches_tracked_; }
@@ -94,18 +103,45 @@ class StateDict : public ParameterSource {
   void set_batches_tracked(std::int64_t batches) { batches_tracked_ = batches; }
 
  private:
-  const Slot& find(std::string_view name) const {
-    for (const Slot& slot : slots_) {
-      if (name.starts_with(slot.entry.prefix.view()) && slot.entry.name().view() == name) return slot;
+  using Values = std::vector<float>;
+
+  /// Names, shapes and places, which never change.
+  struct Layout {
+    std::span<const Layer> layers;
+    std::vector<std::size_t> first_slot;  // of each row
+    std::vector<Slot> slots;
+    std::size_t size = 0;  // of all tensors, in floats
+
+    explicit Layout(std::span<const Layer> table) : layers(table), first_slot(table.size() + 1) {
+      for_each_entry(layers, [&](const Entry& entry) {
+        const bool counter = entry.role == Role::num_batches_tracked;
+        slots.push_back({entry, size, counter ? 0 : static_cast<std::size_t>(entry.size())});
+        first_slot[static_cast<std::size_t>(entry.layer) + 1] = slots.size();
+        size += slots.back().size;
+      });
+      for (std::size_t row = 1; row < first_slot.size(); ++row) {
+        first_slot[row] = std::max(first_slot[row], first_slot[row - 1]);
+      }
     }
+  };
+
+  const Slot& existing(std::string_view name) const {
+    if (const Slot* slot = find(name)) return *slot;
     fail<Error>("the network has no tensor \"", name, "\"; its first is \"",
-                slots_.empty() ? std::string_view() : std::string_view(slots_[0].entry.name().view()), "\"");
+                slots().empty() ? std::string_view() : std::string_view(slots()[0].entry.name().view()), "\"");
   }
 
-  std::span<const Layer> layers_;
-  std::vector<std::size_t> first_slot_;  // of each row
-  std::vector<Slot> slots_;
-  std::vector<float> values_;
+  /// Tensors of its own from here on.
+  void detach() {
+    if (values_.use_count() > 1) {
+      values_ = std::make_shared<Values>(*values_);
+    } else {
+      std::atomic_thread_fence(std::memory_order_acquire);  // after whatever the last other owner has read
+    }
+  }
+
+  std::shared_ptr<const Layout> layout_;
+  std::shared_ptr<Values> values_;
   std::int64_t batches_tracked_ = 0;
 };
 

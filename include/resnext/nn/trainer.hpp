@@ -188,8 +188,8 @@ class Trainer {
     return {sums[0], sums[1], sums[2]};
   }
 
-  /// Waits and copies the learned tensors and running statistics to the host. Valid until the next call.
-  const Parameters<Net>& parameters() {
+  /// Waits and copies the learned tensors and running statistics to the host.
+  Parameters<Net> parameters() {
     core_->store.download(core_->store.weights(), core_->state, core_->stream);
     core_->store.download_statistics(core_->state, core_->stream);
     return core_->state;

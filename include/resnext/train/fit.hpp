@@ -136,8 +136,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
       good -= batch->count;
       batch = &train.next();
     }
-    const auto place = trainer.first_not_finite(
-        Images(batch->images, batch->count, data.height, data.width, data.channels), batch->labels);
+    const auto place = trainer.first_not_finite(batch->images, batch->labels);
     const std::int64_t step = state.step - state.batch + bad + 1;
     fail<Error>("the loss became ", fresh.loss, " at step ", step, " (epoch ", state.epoch + 1, ", learning rate ",
                 options.schedule(step - 1), "), first seen ", place ? "in " + *place : "on another rank", "; ",
@@ -165,7 +164,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
       }
       trainer.set_learning_rate(options.schedule(state.step));
       const Batch& batch = train.next();
-      trainer.step(Images(batch.images, batch.count, data.height, data.width, data.channels), batch.labels);
+      trainer.step(batch.images, batch.labels);
       ++state.batch;
       ++state.step;
       images += batch.count;
