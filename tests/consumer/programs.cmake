@@ -7,10 +7,11 @@ foreach(property IN ITEMS INTERFACE_COMPILE_OPTIONS INTERFACE_COMPILE_DEFINITION
   endif()
 endforeach()
 
+include(${CMAKE_CURRENT_LIST_DIR}/warnings.cmake)
 enable_testing()
 foreach(component IN ITEMS resnext LISTS COMPONENTS)
   add_executable(use_${component} ${CMAKE_CURRENT_LIST_DIR}/${component}.cpp)
   target_link_libraries(use_${component} PRIVATE resnext::${component})
-  target_compile_options(use_${component} PRIVATE -Wall -Wextra -Wpedantic -Wundef -Wold-style-cast -Weffc++ -Werror)
+  target_compile_options(use_${component} PRIVATE ${warnings})
   add_test(NAME ${component} COMMAND use_${component})
 endforeach()

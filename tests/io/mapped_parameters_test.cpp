@@ -97,13 +97,13 @@ TEST_CASE("tensors that cannot be read in place are copied") {
   Parameters<Net> halves;
   std::vector<std::vector<std::uint16_t>> bits;
   std::vector<TensorView> views;
-  for (const auto& slot : halves.slots()) {
+  for (const auto& slot : halves.tensors()) {
     if (slot.size == 0) continue;
     bits.emplace_back();
     for (std::size_t i = 0; i < slot.size; ++i) bits.back().push_back(static_cast<std::uint16_t>(0x3000 + i % 0x800));
   }
   std::size_t next = 0;
-  for (const auto& slot : halves.slots()) {
+  for (const auto& slot : halves.tensors()) {
     if (slot.size == 0) continue;
     const auto& these = bits[next++];
     for (std::size_t i = 0; i < slot.size; ++i) halves[slot][i] = half_to_float(these[i]);

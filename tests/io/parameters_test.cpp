@@ -32,7 +32,7 @@ std::vector<TensorView> views_without(const StateDict& state, const std::string&
 template <class To>
 void check_fresh_head(const Parameters<To>& found, const StateDict& from, std::uint64_t seed) {
   const auto initial = initialized<To>(seed);
-  for (const auto& slot : found.slots()) {
+  for (const auto& slot : found.tensors()) {
     const Name name = slot.entry.name();
     CAPTURE(std::string(name));
     CHECK(same(found[slot], slot.entry.prefix.view() == "fc" ? initial[slot] : from[name.view()]));

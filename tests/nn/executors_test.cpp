@@ -89,7 +89,7 @@ TEST_CASE("a fused, planned network equals the rows of its table run one by one 
   // Recover each norm's batch statistics from its running statistics after one step with momentum 0.1.
   Parameters<Net> after = trainer.parameters();
   const auto extents = Net::extents(9, 9);
-  for (const StateDict::Slot& slot : after.slots()) {
+  for (const StateDict::Slot& slot : after.tensors()) {
     const bool mean = slot.entry.role == Role::running_mean, variance = slot.entry.role == Role::running_var;
     if (!mean && !variance) continue;
     const Extent extent = extents[static_cast<std::size_t>(slot.entry.layer) + 1];

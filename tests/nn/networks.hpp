@@ -45,7 +45,7 @@ struct RandomBatch {
 template <class Net>
 Parameters<Net> random_parameters(std::uint64_t seed) {
   Parameters<Net> parameters = initialized<Net>(seed, Initializer::torchvision);
-  for (const StateDict::Slot& slot : parameters.slots()) {
+  for (const StateDict::Slot& slot : parameters.tensors()) {
     if (slot.entry.rank != 1 || slot.entry.prefix.view() == "fc") continue;
     const Random random(seed, slot.entry.name());
     const bool positive = slot.entry.role == Role::weight || slot.entry.role == Role::running_var;

@@ -36,7 +36,7 @@ TEST_CASE("a copy shares the tensors until one of the two is written to") {
   const float before = std::as_const(one)["fc.bias"][0];
   Parameters<Net> other = one;
   CHECK(address(one) == address(other));
-  CHECK(one.slots().data() == other.slots().data());
+  CHECK(one.tensors().data() == other.slots().data());
 
   other["fc.bias"][0] = before + 1;
   CHECK(address(one) != address(other));
@@ -106,7 +106,7 @@ TEST_CASE("transfer takes what agrees and initialises the rest") {
     const auto initial = initialized<To>(9);
     CHECK(fresh == Names{"fc.weight", "fc.bias"});
     CHECK(unused == Names{"fc.weight", "fc.bias"});
-    for (const auto& slot : to.slots()) {
+    for (const auto& slot : to.tensors()) {
       const Name name = slot.entry.name();
       CAPTURE(std::string(name));
       const bool head = slot.entry.prefix.view() == "fc";
@@ -118,7 +118,7 @@ TEST_CASE("transfer takes what agrees and initialises the rest") {
         Network<Template<ImageNetStem<8>, Bottleneck<4, 4>, Planes<8>, Stage<1>, Stage<1>, Stage<1>, Classes<7>>>;
     const auto [to, fresh, unused] = transfer<Longer>(from, 9);
     const auto initial = initialized<Longer>(9);
-    for (const auto& slot : to.slots()) {
+    for (const auto& slot : to.tensors()) {
       const Name name = slot.entry.name();
       CAPTURE(std::string(name));
       const StateDict::Slot* other = from.find(name);

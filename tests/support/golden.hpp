@@ -197,7 +197,7 @@ void check_training(const Golden& golden, TrainingTolerance fp32) {
   Parameters<Net> parameters;
   golden.recipe.fill(parameters);
   std::map<std::string, std::vector<double>> start;
-  for (const auto& slot : parameters.slots()) {
+  for (const auto& slot : parameters.tensors()) {
     start[std::string(slot.entry.name().view())] = {parameters[slot].begin(), parameters[slot].end()};
   }
   TrainerOptions options;

@@ -29,7 +29,7 @@ class Recipe {
   /// branch is a quarter of the others, so that activations stay near 1 however deep the network is.
   void fill(StateDict& state) const {
     const bool bottleneck = has(state, ".bn3.weight");
-    for (const StateDict::Slot& slot : state.slots()) {
+    for (const StateDict::Slot& slot : state.tensors()) {
       const Layer& layer = state.layers()[std::size_t(slot.entry.layer)];
       const std::string name(slot.entry.name().view());
       const Random random = (*this)(name);
@@ -73,7 +73,7 @@ class Recipe {
 
  private:
   static bool has(const StateDict& state, std::string_view ending) {
-    for (const auto& slot : state.slots()) {
+    for (const auto& slot : state.tensors()) {
       if (slot.entry.name().view().ends_with(ending)) return true;
     }
     return false;

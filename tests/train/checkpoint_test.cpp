@@ -46,7 +46,7 @@ Parameters<Net> filled(std::uint64_t seed) {
 }
 
 bool equal(const StateDict& a, const StateDict& b, bool learned_only) {
-  for (const auto& slot : a.slots()) {
+  for (const auto& slot : a.tensors()) {
     if (learned_only && !slot.entry.learned()) continue;
     const auto x = a[slot], y = b[slot];
     if (!std::equal(x.begin(), x.end(), y.begin(), y.end())) return false;

@@ -108,7 +108,7 @@ inline void read_tensors(const Safetensors& file, StateDict& state, std::string_
                          bool learned_only = false, Head head = Head::from_file) {
   check_tensors(file, state.layers(), prefix, learned_only, head);
   std::int64_t most_batches = 0;
-  for (const StateDict::Slot& slot : state.slots()) {
+  for (const StateDict::Slot& slot : state.tensors()) {
     if (head == Head::fresh && detail::in_head(slot.entry, state.layers())) continue;
     const Safetensors::Entry* found = file.find(std::string(prefix).append(slot.entry.name().view()));
     if (found == nullptr || (learned_only && !slot.entry.learned())) continue;
@@ -128,7 +128,7 @@ inline void read_tensors(const Safetensors& file, StateDict& state, std::string_
 inline std::vector<TensorView> tensor_views(const StateDict& state, std::string_view prefix = {},
                                             bool learned_only = false) {
   std::vector<TensorView> views;
-  for (const StateDict::Slot& slot : state.slots()) {
+  for (const StateDict::Slot& slot : state.tensors()) {
     if (learned_only && !slot.entry.learned()) continue;
     const std::string name = std::string(prefix).append(slot.entry.name().view());
     if (slot.entry.role == Role::num_batches_tracked) {
@@ -147,7 +147,7 @@ template <class Net>
 Parameters<Net> load_safetensors(const std::string& path, Head head = Head::from_file, std::uint64_t seed = 0) {
   const Safetensors file(path);
   Parameters<Net> parameters;
-  for (const StateDict::Slot& slot : parameters.slots()) {
+  for (const StateDict::Slot& slot : parameters.tensors()) {
     if (head == Head::fresh && detail::in_head(slot.entry, Net::layers)) initialize(parameters, slot, seed);
   }
   read_tensors(file, parameters, {}, false, head);

@@ -90,6 +90,7 @@ constexpr Extent output_extent(const Layer& layer, Extent input) {
 
 /// Fills `extents[value]` for every value of the table; `extents` has `layers.size() + 1` places.
 constexpr void compute_extents(std::span<const Layer> layers, Extent input, std::span<Extent> extents) {
+  if (extents.empty()) return;  // g++ follows the vector without elements too, and warns in its user's program
   extents[0] = input;
   for (const Layer& layer : layers) {
     extents[static_cast<std::size_t>(layer.output)] =

@@ -42,15 +42,15 @@ class ParameterStore {
 
   /// @param bucket_size scalars after which a bucket is closed
   ParameterStore(const StateDict& state, typename B::Stream& stream, Decay decay, std::size_t bucket_size)
-      : places_(state.slots().size()) {
+      : places_(state.tensors().size()) {
     std::size_t learned = 0, statistics = 0;
-    const auto slots = state.slots();
+    const auto tensors = state.tensors();
     for (int row = static_cast<int>(state.layers().size()) - 1; row >= 0; --row) {
       for (const Role role : {Role::weight, Role::bias, Role::running_mean, Role::running_var}) {
         const StateDict::Slot* slot = state.slot_of(row, role);
         if (slot == nullptr) continue;
         auto& at = slot->entry.learned() ? learned : statistics;
-        places_[static_cast<std::size_t>(slot - slots.data())] = at;
+        places_[static_cast<std::size_t>(slot - tensors.data())] = at;
         const std::size_t room = (slot->size + 15) / 16 * 16;  // rows of a vector register, zero at the end
         at += room;
         if (!slot->entry.learned()) continue;
@@ -115,7 +115,7 @@ class ParameterStore {
 
   /// Where a tensor of a row lies in weights(), gradients() and velocities(), or in statistics().
   std::size_t place(const StateDict& state, int row, Role role) const {
-    return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.slots().data())];
+    return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.tensors().data())];
   }
   /// @name Flat arrays in backend memory
   /// @{
@@ -141,7 +141,7 @@ class ParameterStore {
   template <class Visit>
   void for_each_slot(const StateDict& state, bool learned, Visit&& visit) const {
     for (std::size_t i = 0; i < places_.size(); ++i) {
-      const StateDict::Slot& slot = state.slots()[i];
+      const StateDict::Slot& slot = state.tensors()[i];
       if (slot.size > 0 && slot.entry.learned() == learned) visit(slot, places_[i]);
     }
   }

@@ -49,7 +49,7 @@ inline void initialize(StateDict& state, const StateDict::Slot& slot, std::uint6
 
 /// The same for every tensor.
 inline void initialize(StateDict& state, std::uint64_t seed, Initializer initializer = Initializer::paper) {
-  for (const StateDict::Slot& slot : state.slots()) initialize(state, slot, seed, initializer);
+  for (const StateDict::Slot& slot : state.tensors()) initialize(state, slot, seed, initializer);
 }
 
 /// New parameters of `Net`, initialised from `seed`.
@@ -78,7 +78,7 @@ Transferred<To> transfer(const Parameters<From>& from, std::uint64_t seed,
     const StateDict::Slot* found = state.find(slot.entry.name());
     return found != nullptr && found->entry.shape == slot.entry.shape ? found : nullptr;
   };
-  for (const StateDict::Slot& slot : result.parameters.slots()) {
+  for (const StateDict::Slot& slot : result.parameters.tensors()) {
     if (slot.size == 0) continue;
     if (const StateDict::Slot* found = counterpart(from, slot)) {
       const std::span<const float> values = from[*found];
@@ -88,7 +88,7 @@ Transferred<To> transfer(const Parameters<From>& from, std::uint64_t seed,
       result.fresh.emplace_back(slot.entry.name().view());
     }
   }
-  for (const StateDict::Slot& slot : from.slots()) {
+  for (const StateDict::Slot& slot : from.tensors()) {
     if (slot.size > 0 && counterpart(result.parameters, slot) == nullptr)
       result.unused.emplace_back(slot.entry.name().view());
   }

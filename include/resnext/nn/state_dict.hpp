@@ -46,7 +46,7 @@ class StateDict : public ParameterSource {
   /// BN starts as the identity (scale and variance 1, shift and mean 0), everything else at zero.
   explicit StateDict(std::span<const Layer> layers)
       : layout_(std::make_shared<const Layout>(layers)), values_(std::make_shared<Values>(layout_->size)) {
-    for (const Slot& slot : slots()) {
+    for (const Slot& slot : tensors()) {
       const bool norm = layers[static_cast<std::size_t>(slot.entry.layer)].op == Op::batch_norm;
       const bool one = norm && (slot.entry.role == Role::weight || slot.entry.role == Role::running_var);
       if (one) std::fill_n(values_->begin() + static_cast<std::ptrdiff_t>(slot.offset), slot.size, 1.0f);
@@ -55,8 +55,8 @@ class StateDict : public ParameterSource {
 
   /// The table that the tensors belong to.
   std::span<const Layer> layers() const { return layout_->layers; }
-  /// In torchvision's order.
-  std::span<const Slot> slots() const { return layout_->slots; }
+  /// Where every tensor lies, in torchvision's order.
+  std::span<const Slot> tensors() const { return layout_->slots; }
   /// Every tensor, one after the other, in torchvision's order.
   std::span<float> values() {
     detach();
@@ -65,7 +65,7 @@ class StateDict : public ParameterSource {
   /// The same.
   std::span<const float> values() const { return *values_; }
 
-  /// The tensor of a slot of slots().
+  /// The tensor of a slot of tensors().
   std::span<float> operator[](const Slot& slot) { return values().subspan(slot.offset, slot.size); }
   /// The same.
   std::span<const float> operator[](const Slot& slot) const { return values().subspan(slot.offset, slot.size); }
@@ -88,7 +88,7 @@ class StateDict : public ParameterSource {
   }
   /// The slot of a tensor by name, or nullptr.
   const Slot* find(std::string_view name) const {
-    for (const Slot& slot : slots()) {
+    for (const Slot& slot : tensors()) {
       if (name.starts_with(slot.entry.prefix.view()) && slot.entry.name().view() == name) return &slot;
     }
     return nullptr;
@@ -128,7 +128,7 @@ class StateDict : public ParameterSource {
   const Slot& existing(std::string_view name) const {
     if (const Slot* slot = find(name)) return *slot;
     fail<Error>("the network has no tensor \"", name, "\"; its first is \"",
-                slots().empty() ? std::string_view() : std::string_view(slots()[0].entry.name().view()), "\"");
+                tensors().empty() ? std::string_view() : std::string_view(tensors()[0].entry.name().view()), "\"");
   }
 
   /// Tensors of its own from here on.

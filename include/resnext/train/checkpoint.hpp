@@ -210,7 +210,7 @@ inline std::optional<std::int64_t> step_of(const std::filesystem::path& path) {
 
 /// The first tensor with a value that is infinite or not a number, or nothing.
 inline std::optional<Name> first_not_finite(const StateDict& state) {
-  for (const StateDict::Slot& slot : state.slots()) {
+  for (const StateDict::Slot& slot : state.tensors()) {
     const auto values = state[slot];
     if (!std::all_of(values.begin(), values.end(), [](float value) { return is_finite(value); })) {
       return slot.entry.name();

@@ -310,10 +310,12 @@ class GroupedSums {
     Strip strip = begin < end ? place(first, 0, 0) : Strip{};
     while (strip.images > 0) {
       const Strip next = after(strip, first, last);
-      const Strip near = gathers_ ? gather(strip, buffer) : strip;
+      const Strip gathered = gathers_ ? gather(strip, buffer) : strip;
       const int stop = std::min(end, (strip.block + 1) * block_units());
       int pass = 0;
-      for (int unit = std::max(begin, strip.block * block_units()); unit < stop; ++unit) sum(near, unit, next, pass++);
+      for (int unit = std::max(begin, strip.block * block_units()); unit < stop; ++unit) {
+        sum(gathered, unit, next, pass++);
+      }
       strip = next;
     }
   }

@@ -1,0 +1,5 @@
+#include "foreign.hpp"
+
+#include "words.hpp"
+
+#include "all.hpp"
