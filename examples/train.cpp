@@ -275,7 +275,8 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   CLI::App app("Trains a network on Fashion-MNIST, CIFAR-10 or CIFAR-100.");
-  app.footer("Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM (with a checkpoint).");
+  app.footer(
+      "Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM (with a checkpoint).");
   app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--data", options.data, "Data set")->check(CLI::IsMember({"fashion-mnist", "cifar10", "cifar100"}));
   app.add_option("--folder", options.folder, "Where its files are (fashion-mnist: Debian's folder)");
@@ -306,7 +307,8 @@ int main(int argc, char** argv) {
   app.add_option("--keep", options.keep, "Checkpoints to keep")->check(CLI::Range(1, 1 << 20));
   app.add_option("--checkpoint-every", options.checkpoint_every, "Steps, beside one an epoch")
       ->check(CLI::Range(0, 1 << 30));
-  app.add_flag("--resume", options.resume, "Go on from the newest intact checkpoint, if there is one")->needs("--checkpoints");
+  app.add_flag("--resume", options.resume, "Go on from the newest intact checkpoint, if there is one")
+      ->needs("--checkpoints");
   app.add_option("--log", options.log, "File with a row an epoch: JSON lines if it ends in .jsonl, else CSV");
   app.add_option("--curve", options.curve, "Picture of the learning curve, .png or .svg (needs gnuplot)");
   app.add_flag("--quiet", options.quiet, "Print the result only");

@@ -65,8 +65,14 @@ TEST_CASE("names and texts are never commands") {
   const TemporaryFolder folder;
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(folder.path());
-  const std::string names[] = {"|touch pwned; cat >out #.png", "<touch pwned.png", "`touch pwned`.png", "it's.png",
-                               "a\nb.png", "-", "~.png", "caf\xe9.png"};
+  const std::string names[] = {"|touch pwned; cat >out #.png",
+                               "<touch pwned.png",
+                               "`touch pwned`.png",
+                               "it's.png",
+                               "a\nb.png",
+                               "-",
+                               "~.png",
+                               "caf\xe9.png"};
   std::ptrdiff_t files = 0;
   for (const std::string& name : names) {
     CAPTURE(name);

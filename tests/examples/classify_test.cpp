@@ -115,8 +115,9 @@ TEST_CASE("classify: classes come by their logits where all probabilities but on
   const TemporaryFolder folder;
   write_picture(folder / "a.png");
   const Result result = run(classify(write_weights(folder)) + "--json --top 5 " + quoted(folder / "a.png"));
+  const Json json = Json::parse(result.output);
   std::vector<int> labels;
-  for (const auto& best : Json::parse(result.output).at("best")) labels.push_back(best.at("class"));
+  for (const auto& best : json.at("best")) labels.push_back(best.at("class"));
   CHECK(labels == std::vector<int>{0, 9, 8, 7, 6});
 }
 

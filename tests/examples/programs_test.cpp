@@ -199,7 +199,8 @@ TEST_CASE("train: CTRL-C and SIGTERM leave a checkpoint, kill -9 does no harm") 
   write_fashion(folder.path(), 200, 10);
   const auto command = [&](const char* name) {
     std::vector<std::string> words{"train", "--folder", folder.path(), "--checkpoints", (folder / name).string()};
-    for (const char* word : {"--batch", "8", "--epochs", "3", "--quiet", "--checkpoint-every", "1", "--resume", "--id", "test"}) {
+    for (const char* word :
+         {"--batch", "8", "--epochs", "3", "--quiet", "--checkpoint-every", "1", "--resume", "--id", "test"}) {
       words.emplace_back(word);
     }
     return words;

@@ -473,6 +473,7 @@ TEST_CASE("impossible inputs are refused in words") {
   const auto parameters = random_parameters<Net>(9);
   Classifier<Net, Reference<float>> classify(parameters);
   Trainer<Net, Reference<float>> trainer(parameters);
+  trainer.set_learning_rate(0.1);
   const std::vector<float> values(4 * 8 * 8 * 3);
   const std::vector<std::int32_t> labels{0, 1, 2, 3}, outside{0, 1, 7, 3};
 
@@ -494,6 +495,7 @@ TEST_CASE("impossible inputs are refused in words") {
   TrainerOptions ghosts;
   ghosts.ghost_batch = 3;
   Trainer<Net, Reference<float>> ghostly(parameters, ghosts);
+  ghostly.set_learning_rate(0.1);
   CHECK_THROWS_WITH_AS(ghostly.step(images, labels), "a batch of 4 images cannot be cut into ghost batches of 3",
                        ShapeError);
   CHECK_THROWS_WITH_AS(static_cast<void>(parameters["layer9.weight"]), doctest::Contains("no tensor \"layer9.weight\""),
@@ -527,6 +529,50 @@ TEST_CASE("images that cannot be counted, or are not there, are refused before a
   images.n = std::numeric_limits<int>::max();
   images.h = 1;
   refused("conv1: expected N, H and W to be at most 2^24");
+}
+
+TEST_CASE("a forgotten learning rate and impossible options are refused in words") {
+  using Net = SmallCifar;
+  using T = Trainer<Net, Reference<float>>;
+  const auto parameters = random_parameters<Net>(10);
+  const RandomBatch batch("options", 4, 8, 8, 3, Net::classes);
+  T trainer(parameters);
+  trainer.compute_gradients(batch.images(), batch.labels);  // needs no rate
+  CHECK_THROWS_WITH_AS(trainer.step(batch.images(), batch.labels),
+                       "trainer: a step needs a learning rate, and none was set: call set_learning_rate() before it",
+                       OptionError);
+  for (const double rate : {-0.1, std::nan(""), HUGE_VAL}) {
+    CHECK_THROWS_WITH_AS(trainer.set_learning_rate(rate),
+                         doctest::Contains("trainer: learning rate: expected a finite number from 0, found "),
+                         OptionError);
+  }
+  CHECK_THROWS_AS(trainer.step(batch.images(), batch.labels), OptionError);
+  trainer.set_learning_rate(0);  // as good as any other, once it is said
+  trainer.step(batch.images(), batch.labels);
+
+  const auto refused = [&](auto change) {
+    TrainerOptions options;
+    change(options);
+    try {
+      T{parameters, options};
+    } catch (const OptionError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(refused([](auto& options) { options.sgd.momentum = 1; }) ==
+        "trainer: sgd.momentum: expected a number from 0 to below 1, found 1");
+  CHECK(refused([](auto& options) { options.sgd.momentum = std::nan(""); }) != "");
+  CHECK(refused([](auto& options) { options.sgd.weight_decay = -1; }) ==
+        "trainer: sgd.weight_decay: expected a finite number from 0, found -1");
+  CHECK(refused([](auto& options) { options.sgd.weight_decay = HUGE_VAL; }) != "");
+  CHECK(refused([](auto& options) { options.label_smoothing = 1.5; }) ==
+        "trainer: label_smoothing: expected a number from 0 to below 1, found 1.5");
+  CHECK(refused([](auto& options) { options.ghost_batch = -3; }) ==
+        "trainer: ghost_batch: expected a number of images, or 0 for the whole batch, found -3");
+  CHECK(refused([](auto& options) { options.loss_scale = 0; }) ==
+        "trainer: loss_scale: expected a positive, finite number, found 0");
+  CHECK(refused([](auto&) {}) == "");
 }
 
 TEST_CASE("a window that does not fit names its layer") {

@@ -169,7 +169,8 @@ TEST_CASE("metadata are checked even when the checksum is right") {
 
 TEST_CASE("a checkpoint of version 1 is read: it has no id, and its names are joined") {
   const TemporaryFolder folder;
-  const fs::path path = folder / "checkpoint-0000001234.safetensors", old = folder / "checkpoint-0000000009.safetensors";
+  const fs::path path = folder / "checkpoint-0000001234.safetensors",
+                 old = folder / "checkpoint-0000000009.safetensors";
   const auto parameters = filled<Bare>(1);
   save_checkpoint(path, parameters, parameters, some_state());
   const Safetensors file(path);
@@ -271,10 +272,11 @@ TEST_CASE("the last few of a run are kept, nothing that was given up, and all of
   write_text(checkpoint_path(folder.path(), 70), "damaged");
   write_text(folder / "checkpoint-0000000007.safetensors.123-0.tmp", "killed in the middle");
   for (const char* name : {"notes.tmp", "checkpoint-notes.tmp"}) write_text(folder / name, "somebody else's");
-  CHECK(message_of<FileError>([&] { check_run_folder(folder.path(), {.step = 5, .id = "this"}); }) ==
-        checkpoint_path(folder.path(), 60).string() +
-            ": expected no checkpoint but those of the run \"this\", found one of the run \"other\": resume that run, or "
-            "take another folder");
+  CHECK(
+      message_of<FileError>([&] { check_run_folder(folder.path(), {.step = 5, .id = "this"}); }) ==
+      checkpoint_path(folder.path(), 60).string() +
+          ": expected no checkpoint but those of the run \"this\", found one of the run \"other\": resume that run, or "
+          "take another folder");
   prune_checkpoints(folder.path(), 2, {.step = 5, .id = "this"});
   std::vector<fs::path> expected;
   for (const int step : {70, 60, 5, 4, 3}) expected.push_back(checkpoint_path(folder.path(), step));

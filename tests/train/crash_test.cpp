@@ -227,7 +227,8 @@ TEST_CASE("a full or failing disk is an error that names file and reason; the ch
 TEST_CASE("also when the power fails: first the bytes are on the disk, then the name, then the old ones go") {
   const Scene scene;
   const std::string writes(scene.calls_in_order.find('f') - 1, 'w');
-  CHECK(scene.calls_in_order == "o" + writes + "fc" + "r" + "fc" + "ccc" + "u");  // ccc: three were asked whose they are
+  CHECK(scene.calls_in_order ==
+        "o" + writes + "fc" + "r" + "fc" + "ccc" + "u");  // ccc: three were asked whose they are
 }
 
 TEST_CASE("interrupted and partial writes are no errors") {

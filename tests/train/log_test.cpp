@@ -131,8 +131,9 @@ TEST_CASE("notes of any text, and numbers that JSON has no word for, leave a log
     RunLog log(folder / name, {.id = "i\nd"}, notes);
     log.add(epoch(0));
     RunLog resumed(folder / name, {.epoch = 1, .step = 10, .id = "i\nd"}, {});
-    CHECK(message_of<OptionError>([&] { RunLog(folder / "new.csv", {}, {{"name", "caf\xe9"}}); })
-              .find("\"name\": expected UTF-8") != std::string::npos);
+    CHECK(message_of<OptionError>([&] {
+            RunLog(folder / "new.csv", {}, {{"name", "caf\xe9"}});
+          }).find("\"name\": expected UTF-8") != std::string::npos);
   }
   EpochResult bad = epoch(0);
   bad.test->loss = std::numeric_limits<double>::quiet_NaN();
@@ -161,7 +162,8 @@ TEST_CASE("numbers in files and messages follow no locale") {
   CHECK(std::stod("1,5") == 1.5);
   RunLog log(folder / "log.csv", {}, {});
   log.add(epoch(0));
-  const std::string text = read_text(folder / "log.csv"), json = to_json(epoch(0)), message = detail::joined(0.25, 1e-7f);
+  const std::string text = read_text(folder / "log.csv"), json = to_json(epoch(0)),
+                    message = detail::joined(0.25, 1e-7f);
   const auto parameters = initialized<test::Tiny>(1);
   save_checkpoint(folder / "x.safetensors", parameters, parameters, {.metrics = {.loss = 0.5}});
   const double loss = load_checkpoint<test::Tiny>(folder / "x.safetensors").state.metrics.loss;
@@ -254,8 +256,8 @@ TEST_CASE("a learning curve is drawn, or it is said what is missing") {
 
   // Names that gnuplot would take for a command, an option or a quotation, for logs and pictures.
   for (const std::string name :
-       {"|touch pwned; cat >out #", "<touch pwned #", "`touch pwned`", "a'b\"c\\d", "x\nsystem 'touch pwned'\n", "-", "~",
-        "@a", "$x", "caf\xe9", "<&>", "' system('touch pwned') '"}) {
+       {"|touch pwned; cat >out #", "<touch pwned #", "`touch pwned`", "a'b\"c\\d", "x\nsystem 'touch pwned'\n", "-",
+        "~", "@a", "$x", "caf\xe9", "<&>", "' system('touch pwned') '"}) {
     CAPTURE(name);
     const TemporaryFolder here;
     const fs::path before = fs::current_path();

@@ -104,8 +104,8 @@ class Loader {
     wanted_.notify_all();
   }
 
-  /// The next batch, valid until the next call. Rethrows what went wrong in its preparation, e.g. ShapeError for a label
-  /// that is no class; the call after that goes on with the batch after it.
+  /// The next batch, valid until the next call. Rethrows what went wrong in its preparation, e.g. ShapeError for a
+  /// label that is no class; the call after that goes on with the batch after it.
   const Batch& next() {
     std::unique_lock lock(mutex_);
     const std::int64_t ticket = position_++;

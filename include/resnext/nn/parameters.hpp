@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -21,6 +22,14 @@ class Parameters : public StateDict {
 
   /// BN as the identity, everything else zero; `initialized()` has random weights.
   Parameters() : StateDict(Net::layers) {}
+  /// The same tensors, shared, with the network's type.
+  /// @throws ShapeError when they are another network's
+  template <std::same_as<StateDict> S>
+  explicit Parameters(const S& state) : StateDict(state) {
+    if (layers().data() != Net::layers.data())
+      fail<ShapeError>("expected the parameters of this network with ", Net::layers.size(),
+                       " layers, found those of another with ", layers().size());
+  }
 };
 
 /// Who says how the weights start. Convolutions are normal with variance 2 / (k * k * out), `out` being all outputs and

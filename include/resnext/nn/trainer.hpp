@@ -20,6 +20,7 @@
 #include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/parameters.hpp>
+#include <resnext/nn/training_metrics.hpp>
 #include <resnext/nn/training_plan.hpp>
 #include <resnext/tensor/number.hpp>
 
@@ -34,18 +35,6 @@ struct TrainerOptions {
   int ghost_batch = 0;         ///< images that share batch statistics; 0 for the whole batch. The paper has 32 a GPU
   double loss_scale = 1;       ///< for backends with 16-bit gradients
   std::size_t bucket_bytes = std::size_t{25} << 20;  ///< gradients that are communicated at once
-};
-
-/// Sums since they were last read.
-struct TrainingMetrics {
-  double loss = 0;     ///< sum over images of the cross-entropy
-  double correct = 0;  ///< images whose label had the largest logit
-  double images = 0;   ///< how many
-
-  /// Of an image; 0 without images.
-  double mean_loss() const { return images > 0 ? loss / images : 0; }
-  /// The share of correct images; 0 without images.
-  double accuracy() const { return images > 0 ? correct / images : 0; }
 };
 
 namespace detail {
@@ -78,6 +67,22 @@ struct FirstNotFinite {
   }
 };
 
+/// The options, if they are possible.
+inline const TrainerOptions& checked(const TrainerOptions& options) {
+  const auto check = [](bool possible, std::string_view name, std::string_view expected, double found) {
+    if (!possible) fail<OptionError>("trainer: ", name, ": expected ", expected, ", found ", found);
+  };
+  const auto [momentum, weight_decay, nesterov] = options.sgd;
+  check(momentum >= 0 && momentum < 1, "sgd.momentum", "a number from 0 to below 1", momentum);
+  check(weight_decay >= 0 && is_finite(weight_decay), "sgd.weight_decay", "a finite number from 0", weight_decay);
+  check(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing", "a number from 0 to below 1",
+        options.label_smoothing);
+  check(options.ghost_batch >= 0, "ghost_batch", "a number of images, or 0 for the whole batch", options.ghost_batch);
+  check(options.loss_scale > 0 && is_finite(options.loss_scale), "loss_scale", "a positive, finite number",
+        options.loss_scale);
+  return options;
+}
+
 inline void check_labels(const Images& images, std::span<const std::int32_t> labels, int classes) {
   if (labels.size() != static_cast<std::size_t>(images.n)) {
     fail<ShapeError>("expected one label an image, found ", images.n, " images and ", labels.size(), " labels");
@@ -108,10 +113,11 @@ class Trainer {
   static constexpr std::size_t most_plans = 2;
   using Scalar = typename B::Scalar;  ///< of the backend
 
-  /// Starts from `parameters`, which must be the same on every rank. The learning rate starts at 0.
+  /// Starts from `parameters`, which must be the same on every rank. There is no learning rate yet.
+  /// @throws OptionError for an option that has an impossible value
   explicit Trainer(const Parameters<Net>& parameters, TrainerOptions options = {}, Comm communicator = {})
-      : core_(std::make_unique<Core>(parameters, options, std::move(communicator))) {
-    set_learning_rate(0);
+      : core_(std::make_unique<Core>(parameters, detail::checked(options), std::move(communicator))) {
+    upload_rate(0);
   }
   /// Does not compile, in one sentence.
   template <class Other>
@@ -120,21 +126,24 @@ class Trainer {
     static_cast<void>(parameters);
   }
 
-  /// The rate of the steps that follow.
+  /// The rate of the steps that follow; before the first step there must be one.
+  /// @throws OptionError when it is negative, infinite or not a number
   void set_learning_rate(double rate) {
-    const double scale = core_->options.loss_scale;
-    const std::array<double, static_cast<std::size_t>(Hyper::count)> hyper{rate, scale,
-                                                                           1 / (scale * core_->communicator.size())};
-    B::upload(core_->stream, std::span<const double>(hyper), core_->hyper.data());
+    if (!(rate >= 0 && is_finite(rate)))
+      fail<OptionError>("trainer: learning rate: expected a finite number from 0, found ", rate);
+    upload_rate(rate);
+    core_->has_rate = true;
   }
 
   /// One step on images `[N, H, W, C]` with labels in [0, K). From the first step whose loss or gradients are infinite
   /// or not a number, on whichever rank, until read_metrics() weights, velocities and running statistics stay what they
   /// are on all ranks, and no more images are counted.
-  /// @throws ShapeError when they do not fit the network or each other
+  /// @throws ShapeError when they do not fit the network or each other, OptionError when no learning rate was set
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
             Profile* profile = nullptr) {
+    if (!core_->has_rate)
+      fail<OptionError>("trainer: a step needs a learning rate, and none was set: call set_learning_rate() before it");
     compute_gradients(images, labels, observer, profile);
     auto& stream = core_->stream;
     auto& store = core_->store;
@@ -255,6 +264,7 @@ class Trainer {
     Core& operator=(const Core&) = delete;
 
     TrainerOptions options;
+    bool has_rate = false;
     Comm communicator;
     typename B::Stream stream;
     Parameters<Net> state;  // names, shapes and the last download
@@ -263,6 +273,13 @@ class Trainer {
     typename B::template Buffer<double> metrics;
     std::list<TrainingPlan<B>> plans;  // most recently used first
   };
+
+  void upload_rate(double rate) {
+    const double scale = core_->options.loss_scale;
+    const std::array<double, static_cast<std::size_t>(Hyper::count)> hyper{rate, scale,
+                                                                           1 / (scale * core_->communicator.size())};
+    B::upload(core_->stream, std::span<const double>(hyper), core_->hyper.data());
+  }
 
   Parameters<Net> copy(const Scalar* flat) {
     Parameters<Net> host;

@@ -161,7 +161,8 @@ T number_field(const Safetensors& file, std::string_view name) {
   const auto number = parsed<T>(text);
   bool good = number && *number >= 0;
   if constexpr (std::is_floating_point_v<T>) good = good && is_finite(*number);
-  if (!good) fail<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", detail::quoted(text));
+  if (!good)
+    fail<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", detail::quoted(text));
   return *number;
 }
 

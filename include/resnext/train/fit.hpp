@@ -89,8 +89,8 @@ inline void check(const FitOptions& options, const RunState& state) {
 /// @param test evaluated after each epoch unless it is null
 /// @return false when `options.stop` ended it
 /// @throws OptionError when an option or the state is impossible or a text of the state is not UTF-8; Error when the
-/// loss or a weight becomes infinite or not a number, with the step, the layer in whose output it first appeared and the
-/// last good checkpoint; FileError when the folder has checkpoints of another run, or one cannot be written
+/// loss or a weight becomes infinite or not a number, with the step, the layer in whose output it first appeared and
+/// the last good checkpoint; FileError when the folder has checkpoints of another run, or one cannot be written
 template <class Net, Backend B, class Comm>
 bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
   detail::check(options, state);

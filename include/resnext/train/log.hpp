@@ -176,7 +176,8 @@ inline void draw_learning_curve(std::span<const std::filesystem::path> logs, con
   const auto plot = [&](const std::string& train, const std::string& test) {
     std::string script;
     const auto curve = [&](std::size_t log, const std::string& column, const std::string& style) {
-      script += (script.empty() ? "plot input" : ", input") + std::to_string(log) + " using 1:" + column + " with " + style;
+      script +=
+          (script.empty() ? "plot input" : ", input") + std::to_string(log) + " using 1:" + column + " with " + style;
     };
     for (std::size_t i = 0; i < logs.size(); ++i) {
       const bool alone = logs.size() == 1;

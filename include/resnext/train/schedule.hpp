@@ -75,8 +75,7 @@ class Schedule {
   explicit Schedule(double rate) : rate_(rate) {}
 
   static void check(const char* what, double value) {
-    if (!is_finite(value) || value <= 0)
-      fail<OptionError>("schedule: expected a positive ", what, ", found ", value);
+    if (!is_finite(value) || value <= 0) fail<OptionError>("schedule: expected a positive ", what, ", found ", value);
   }
 
   double rate_;

@@ -108,8 +108,9 @@ class CpuScaleShift {
 /// gradient passes, as in torch.nn.ReLU.
 class CpuPointwise {
  public:
-  CpuPointwise(const MapShape& shape, bool add, bool relu) : size_(shape.size()), add_(add), relu_(relu) {
+  CpuPointwise(const MapShape& shape, bool add, bool relu) : add_(add), relu_(relu) {
     check_shape(shape, "addition or ReLU");
+    size_ = shape.size();
   }
 
   void forward(HostStream&, const float* x, const float* other, float* y) const {
@@ -127,7 +128,7 @@ class CpuPointwise {
   }
 
  private:
-  std::int64_t size_;
+  std::int64_t size_ = 0;
   bool add_, relu_;
 };
 

@@ -153,8 +153,9 @@ class ReferenceScaleShift {
 template <class T>
 class ReferencePointwise {
  public:
-  ReferencePointwise(const MapShape& shape, bool add, bool relu) : size_(shape.size()), add_(add), relu_(relu) {
+  ReferencePointwise(const MapShape& shape, bool add, bool relu) : add_(add), relu_(relu) {
     check_shape(shape, "addition or ReLU");
+    size_ = shape.size();
   }
 
   void forward(HostStream&, const T* x, const T* other, T* y) const {
@@ -169,7 +170,7 @@ class ReferencePointwise {
   }
 
  private:
-  std::int64_t size_;
+  std::int64_t size_ = 0;
   bool add_, relu_;
 };
 

@@ -1,0 +1,121 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <resnext/io/make_executors.hpp>
+#include <resnext/reference.hpp>
+#include <resnext/resnext.hpp>
+
+#include "files.hpp"
+#include "nn/networks.hpp"
+
+using namespace resnext;
+using test::RandomBatch;
+using test::SmallBasic;
+using test::SmallImageNet;
+using testing::message_of;
+using testing::TemporaryFolder;
+
+namespace {
+
+/// A backend that this machine does not have.
+struct Absent : Reference<float> {
+  struct InferenceConvolution : Reference<float>::InferenceConvolution {
+    template <class... Arguments>
+    explicit InferenceConvolution(Arguments&&... arguments)
+        : Reference<float>::InferenceConvolution(std::forward<Arguments>(arguments)...) {
+      fail<DeviceError>("absent: not on this machine");
+    }
+  };
+  static constexpr std::string_view name() { return "Absent"; }
+};
+
+const NetworkList<SmallImageNet, SmallBasic> networks{{"imagenet", "basic"}};
+constexpr BackendList<Reference<float>, Reference<double>> backends;
+
+template <class Net, class B>
+std::vector<float> logits_of(const Parameters<Net>& parameters, const RandomBatch& batch) {
+  Classifier<Net, B> classify(parameters);
+  const auto logits = classify(batch.images());
+  return std::vector<float>(logits.begin(), logits.end());
+}
+std::vector<float> logits_of(AnyClassifier& classify, const RandomBatch& batch) {
+  const auto logits = classify(batch.images());
+  return {logits.begin(), logits.end()};
+}
+
+}  // namespace
+
+TEST_CASE("a network and a backend by name are those of the types") {
+  const TemporaryFolder folder;
+  const auto path = (folder / "weights.safetensors").string();
+  const auto parameters = test::random_parameters<SmallBasic>(1);
+  save_safetensors(path, parameters);
+  const RandomBatch batch("any", 3, 12, 11, 1, 4);
+
+  const auto first = make_classifier(networks, backends, "basic", "", path);
+  CHECK(first->backend() == "Reference<float>");
+  CHECK(first->classes() == 4);
+  CHECK(first->inputs() == 1);
+  CHECK(logits_of(*first, batch) == logits_of<SmallBasic, Reference<float>>(parameters, batch));
+
+  const auto oracle = make_classifier(networks, backends, "basic", "Reference<double>", path);
+  CHECK(oracle->backend() == "Reference<double>");
+  CHECK(logits_of(*oracle, batch) == logits_of<SmallBasic, Reference<double>>(parameters, batch));
+
+  CHECK(message_of<OptionError>([&] { make_classifier(networks, backends, "alexnet", "", path); }) ==
+        "there is no network \"alexnet\" in this program, only imagenet, basic");
+  CHECK(message_of<OptionError>([&] { make_classifier(networks, backends, "basic", "Gpu", path); }) ==
+        "there is no backend \"Gpu\" in this program, only Reference<float>, Reference<double>");
+  CHECK(message_of<FileError>([&] {
+          make_classifier(networks, backends, "imagenet", "", path);
+        }).find("does not hold the parameters of this network") != std::string::npos);
+}
+
+TEST_CASE("a trainer by name takes the steps of its type") {
+  const RandomBatch batch("any", 4, 12, 11, 1, 4);
+  const auto any = make_trainer(networks, backends, "basic", "", 5);
+  CHECK(any->backend() == "Reference<float>");
+  CHECK(any->classes() == 4);
+  CHECK(any->inputs() == 1);
+  CHECK_THROWS_AS(any->step(batch.images(), batch.labels), OptionError);
+  Trainer<SmallBasic, Reference<float>> trainer(initialized<SmallBasic>(5));
+  any->set_learning_rate(0.1);
+  trainer.set_learning_rate(0.1);
+  const auto step_both = [&] {
+    any->step(batch.images(), batch.labels);
+    trainer.step(batch.images(), batch.labels);
+    CHECK(any->read_metrics().loss == trainer.read_metrics().loss);
+    const StateDict a = any->parameters(), b = trainer.parameters();
+    CHECK(std::equal(a.values().begin(), a.values().end(), b.values().begin()));
+  };
+  step_both();
+  const StateDict parameters = any->parameters(), velocities = any->velocities();
+  step_both();
+  any->restore(parameters, velocities);
+  trainer.restore(Parameters<SmallBasic>(parameters), Parameters<SmallBasic>(velocities));
+  step_both();
+
+  const auto other = make_trainer(networks, backends, "imagenet", "Reference<double>", 5);
+  CHECK(message_of<ShapeError>([&] {
+          other->restore(parameters, velocities);
+        }).find("expected the parameters of this network with ") == 0);
+  CHECK_THROWS_AS(make_trainer(networks, backends, "alexnet", "", 5), OptionError);
+}
+
+TEST_CASE("the fastest backend is one of those that run") {
+  const auto parameters = test::random_parameters<SmallImageNet>(1);
+  const RandomBatch batch("fastest", 2, 32, 32, 3, 7);
+  const auto quickest = fastest<SmallImageNet, Absent, Reference<double>, Reference<float>>(parameters, batch.images());
+  const bool single = quickest->backend() == "Reference<float>";
+  CHECK((single || quickest->backend() == "Reference<double>"));
+  CHECK(logits_of(*quickest, batch) == (single ? logits_of<SmallImageNet, Reference<float>>(parameters, batch)
+                                               : logits_of<SmallImageNet, Reference<double>>(parameters, batch)));
+  CHECK(message_of<DeviceError>([&] { fastest<SmallImageNet, Absent>(parameters, batch.images()); }) ==
+        "no backend runs on this machine: absent: not on this machine");
+}
