@@ -46,7 +46,7 @@ Buffer allocate(std::size_t bytes) {
   constexpr std::size_t huge = std::size_t{1} << 21;
   bytes = (bytes + huge - 1) / huge * huge;
   Buffer buffer(static_cast<float*>(std::aligned_alloc(huge, bytes)));
-  if (buffer == nullptr) fail<Error>("no memory for ", bytes, " bytes");
+  if (buffer == nullptr) throw_error<Error>("no memory for ", bytes, " bytes");
   madvise(buffer.get(), bytes, MADV_HUGEPAGE);
   std::memset(buffer.get(), 0x3c, bytes);  // 0.0115 everywhere
   return buffer;
@@ -222,7 +222,7 @@ int main(int argc, char** argv) {
   add<96>(14, 1, 4, 0, n);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  std::printf("N = %d, %d threads, own kernels on %s, oneDNN %d.%d\n", n, threads(), name(isa()).data(),
+  std::printf("N = %d, %d threads, own kernels on %s, oneDNN %d.%d\n", n, thread_count(), isa_name(isa()).data(),
               DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR);
   benchmark::RunSpecifiedBenchmarks();
   for (int i = 0; i < 3; ++i) {

@@ -42,8 +42,8 @@ struct Work {
   std::function<std::function<void()>()> prepare;
 };
 
-std::shared_ptr<Buffer<float>> memory(std::int64_t size) {
-  auto buffer = std::make_shared<Buffer<float>>(static_cast<std::size_t>(std::max<std::int64_t>(size, 1)));
+std::shared_ptr<HostBuffer<float>> memory(std::int64_t size) {
+  auto buffer = std::make_shared<HostBuffer<float>>(static_cast<std::size_t>(std::max<std::int64_t>(size, 1)));
   std::fill(buffer->begin(), buffer->end(), 0.01f);
   return buffer;
 }
@@ -118,7 +118,8 @@ void add_pool(std::vector<Work>& all, const PoolShape& s) {
                      auto stream = std::make_shared<B::Stream>();
                      auto op = std::make_shared<B::MaxPool>(s, "pool");
                      auto x = memory(s.input_size()), y = memory(s.output_size());
-                     auto indices = std::make_shared<Buffer<std::uint8_t>>(static_cast<std::size_t>(s.output_size()));
+                     auto indices =
+                         std::make_shared<HostBuffer<std::uint8_t>>(static_cast<std::size_t>(s.output_size()));
                      op->forward(*stream, x->data(), y->data(), indices->data());
                      return std::function<void()>([=] {
                        backward ? op->backward(*stream, y->data(), indices->data(), x->data())
@@ -166,7 +167,7 @@ void add_sgd(std::vector<Work>& all) {
 /// All of it: a multiply-add of the forward pass comes twice more in the backward pass.
 void add_network(std::vector<Work>& all, int n) {
   const double flops = 2.0 * static_cast<double>(Net::macs(image, image)) * n;
-  const auto images = [n](const Buffer<float>& pixels) {
+  const auto images = [n](const HostBuffer<float>& pixels) {
     return Images(std::span(pixels.data(), pixels.size()), n, image, image, Net::inputs);
   };
   const std::int64_t pixels = std::int64_t{n} * image * image * Net::inputs;
@@ -209,16 +210,16 @@ std::vector<Work> operators(int n) {
   std::vector<Work> all;
   for (const Layer& layer : Net::layers) {
     const Extent in = extents[static_cast<std::size_t>(layer.input)];
-    if (layer.op == Op::convolution) {
+    if (layer.op == LayerOp::convolution) {
       add_convolution(all,
                       {n, in.h, in.w, layer.in, layer.out, layer.kernel, layer.stride, layer.padding, layer.groups});
-    } else if (layer.op == Op::batch_norm) {
+    } else if (layer.op == LayerOp::batch_norm) {
       add_norm(all, {n, in.h, in.w, in.c}, false);
-    } else if (layer.op == Op::add) {
+    } else if (layer.op == LayerOp::add) {
       add_norm(all, {n, in.h, in.w, in.c}, true);
-    } else if (layer.op == Op::max_pool) {
+    } else if (layer.op == LayerOp::max_pool) {
       add_pool(all, {n, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding});
-    } else if (layer.op == Op::linear) {
+    } else if (layer.op == LayerOp::linear) {
       add_linear(all, {n, layer.in, layer.out});
     }
   }

@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", seconds, "how long")->check(CLI::PositiveNumber)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
-    networks.at(name)(cifar10(Split::test, folder), options, seconds);
+    networks.at(name)(cifar10(DatasetSplit::test, folder), options, seconds);
   } catch (const resnext::Error& error) {
     std::cerr << error.what() << '\n';
     return 1;

@@ -40,7 +40,7 @@ std::function<void(Profile*)> prepare(const std::string& mode, int batch, int si
     std::unique_ptr<Trainer<Net, Cpu<float>>> trainer;
   };
   const auto state = std::make_shared<State>();
-  const Random random(2, "benchmark");
+  const RandomStream random(2, "benchmark");
   state->values.resize(static_cast<std::size_t>(batch) * static_cast<std::size_t>(size) *
                        static_cast<std::size_t>(size) * static_cast<std::size_t>(Net::inputs));
   for (std::size_t i = 0; i < state->values.size(); ++i) state->values[i] = 2 * random.uniform(i) - 1;
@@ -111,8 +111,8 @@ int main(int argc, char** argv) {
       std::cout << name << ' ' << mode << " N=" << batch << ": " << measure() << " ms an image\n";
       return 0;
     }
-    std::cout << "ready: resnext " << version << ", " << Cpu<float>::libraries() << ", " << resnext::name(isa())
-              << std::endl;
+    std::cout << "ready: resnext " << library_version << ", " << Cpu<float>::libraries() << ", "
+              << resnext::isa_name(isa()) << std::endl;
     for (std::string line; std::getline(std::cin, line);) std::cout << measure() << std::endl;
   } catch (const resnext::Error& error) {
     std::cerr << error.what() << '\n';

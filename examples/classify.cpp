@@ -22,6 +22,7 @@
 #include <resnext/data/preprocessing.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/eval/contact_sheet.hpp>
+#include <resnext/io/image.hpp>
 #include <resnext/train/checkpoint.hpp>
 
 #include "small_networks.hpp"
@@ -49,7 +50,7 @@ std::vector<std::string> class_names(const Options& options) {
   if (!options.classes.empty()) return read_class_names(std::filesystem::path(options.classes), Net::classes);
   const std::size_t found = options.class_names.size();
   if (found != 0 && found != static_cast<std::size_t>(Net::classes)) {
-    fail<FileError>(options.weights.string(), ": expected ", Net::classes, " class names, found ", found);
+    throw_error<FileError>(options.weights.string(), ": expected ", Net::classes, " class names, found ", found);
   }
   return options.class_names;
 }
@@ -106,13 +107,13 @@ bool run(Options options, const Preprocessing& preprocessing) {
   const std::size_t given = options.pictures.size();
   if (options.test) {
     const auto& source = examples::source(options.data);
-    data = source.read(Split::test, options.folder.empty() ? source.folder : options.folder);
+    data = source.read(DatasetSplit::test, options.folder.empty() ? source.folder : options.folder);
   } else {
     data = read_pictures<Net>(options, preprocessing);
     if (options.pictures.empty()) return false;
   }
 
-  Loader loader(data, evaluation(preprocessing), {.batch = options.test ? 200 : 1, .shuffle = false});
+  Loader loader(data, normalisation_only(preprocessing), {.batch = options.test ? 200 : 1, .shuffle = false});
   if (options.profile) {
     Profile profile;
     loader.start(0, 0);
@@ -123,37 +124,36 @@ bool run(Options options, const Preprocessing& preprocessing) {
     std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
   }
   std::vector<SheetCell> cells;
-  const Accuracy accuracy =
-      evaluate<Net, B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
-        for (std::size_t i = 0; i < batch.labels.size(); ++i) {
-          const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
-          const std::uint32_t index = batch.indices[i];
-          const std::string first = class_name(names, best[0].label) + " " + percent(best[0].probability);
-          if (options.json && !options.test) {
-            nlohmann::json line{{"picture", options.pictures[index].string()}};
-            for (const auto& [label, probability] : best) {
-              line["best"].push_back(
-                  {{"class", label}, {"name", class_name(names, label)}, {"probability", probability}});
-            }
-            print(line);
-          } else if (!options.test) {
-            std::printf("%s\n", options.pictures[index].c_str());
-            for (const auto& [label, probability] : best) {
-              std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(names, label).c_str());
-            }
-          }
-          if (cells.size() == static_cast<std::size_t>(options.cells)) continue;
-          const auto pixels = data.image(index);
-          SheetCell cell{{data.height, data.width, data.channels, {pixels.begin(), pixels.end()}}, first, {}, {}};
-          if (options.test) {
-            cell.right = best[0].label == batch.labels[i];
-            if (!*cell.right) cell.subtitle = "is " + class_name(names, batch.labels[i]);
-          } else {
-            cell.subtitle = options.pictures[index].filename().string();
-          }
-          cells.push_back(std::move(cell));
+  const Accuracy accuracy = evaluate<Net,
+                                     B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
+    for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+      const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
+      const std::uint32_t index = batch.indices[i];
+      const std::string first = class_name(names, best[0].label) + " " + percent(best[0].probability);
+      if (options.json && !options.test) {
+        nlohmann::json line{{"picture", options.pictures[index].string()}};
+        for (const auto& [label, probability] : best) {
+          line["best"].push_back({{"class", label}, {"name", class_name(names, label)}, {"probability", probability}});
         }
-      });
+        print(line);
+      } else if (!options.test) {
+        std::printf("%s\n", options.pictures[index].c_str());
+        for (const auto& [label, probability] : best) {
+          std::printf("  %6.2f %%  %s\n", 100 * probability, class_name(names, label).c_str());
+        }
+      }
+      if (cells.size() == static_cast<std::size_t>(options.cells)) continue;
+      const auto pixels = data.image(index);
+      SheetCell cell{{data.height, data.width, data.channels, {pixels.begin(), pixels.end()}}, first, {}, {}};
+      if (options.test) {
+        cell.right = best[0].label == batch.labels[i];
+        if (!*cell.right) cell.subtitle = "is " + class_name(names, batch.labels[i]);
+      } else {
+        cell.subtitle = options.pictures[index].filename().string();
+      }
+      cells.push_back(std::move(cell));
+    }
+  });
   if (options.test && options.json) {
     const nlohmann::json line{{"data", data.name},
                               {"images", accuracy.images},
@@ -182,7 +182,7 @@ void complete(Options& options) {
       std::fprintf(stderr, "classify: passed over %s\n", what.c_str());
     };
     const auto latest = latest_checkpoint(options.weights, damaged);
-    if (!latest) fail<FileError>(options.weights.string(), ": there is no checkpoint in this folder");
+    if (!latest) throw_error<FileError>(options.weights.string(), ": there is no checkpoint in this folder");
     options.weights = *latest;
   }
   const Safetensors file(options.weights);
@@ -193,7 +193,7 @@ void complete(Options& options) {
   if (options.network.empty()) options.network = known("network");
   if (options.data.empty()) options.data = known("data");
   if (options.network.empty()) {
-    fail<OptionError>(options.weights.string(), " does not say which network it is: give --network");
+    throw_error<OptionError>(options.weights.string(), " does not say which network it is: give --network");
   }
   if (options.classes.empty() && file.metadata().contains("resnext.checkpoint")) {
     options.class_names = run_state(file).class_names;
@@ -203,11 +203,11 @@ void complete(Options& options) {
 bool classify(Options options) {
   complete(options);
   if (options.network == "resnext50_32x4d") {
-    if (options.test) fail<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
+    if (options.test) throw_error<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
     return run<ResNeXt50<32, 4>>(options, imagenet_v1());
   }
   if (options.data.empty())
-    fail<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
+    throw_error<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
   const auto& source = examples::source(options.data);
   const int size = source.inputs == 1 ? 28 : 32;
   bool found = false, all = false;
@@ -216,7 +216,7 @@ bool classify(Options options) {
     found = true;
     all = run<Net>(options, preprocessing_of(source.recipe(), size));
   });
-  if (!found) fail<OptionError>("there is no network ", options.network, " for ", options.data);
+  if (!found) throw_error<OptionError>("there is no network ", options.network, " for ", options.data);
   return all;
 }
 

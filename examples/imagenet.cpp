@@ -47,19 +47,22 @@ struct Batch {
 };
 
 Batch read_batch(const std::filesystem::path& path) {
-  const Array<float> array = read_npy<float>(path);
+  const DenseArray<float> array = read_npy<float>(path);
   const auto& shape = array.shape;
   constexpr std::int64_t limit = 1 << 20;
   const bool fits =
       shape.size() == 4 && shape[1] == 3 &&
       std::all_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent >= 1 && extent <= limit; });
   if (!fits) {
-    fail<FileError>(path.string(), ": expected a batch [N, 3, H, W] of at least one image, found ",
-                    detail::shape_text(shape));
+    throw_error<FileError>(path.string(), ": expected a batch [N, 3, H, W] of at least one image, found ",
+                           detail::shape_text(shape));
   }
-  Batch batch{static_cast<int>(shape[0]), static_cast<int>(shape[2]), static_cast<int>(shape[3]),
-              npy_holds<std::uint8_t>(path), {}};
-  const Augmentation recipe = evaluation(imagenet_v1());
+  Batch batch{static_cast<int>(shape[0]),
+              static_cast<int>(shape[2]),
+              static_cast<int>(shape[3]),
+              npy_holds<std::uint8_t>(path),
+              {}};
+  const Augmentation recipe = normalisation_only(imagenet_v1());
   batch.values.resize(array.values.size());
   const std::size_t plane = static_cast<std::size_t>(batch.h) * static_cast<std::size_t>(batch.w);
   for (std::size_t n = 0; n < static_cast<std::size_t>(batch.n); ++n) {
@@ -100,14 +103,10 @@ void run(const Options& options) {
   };
   if (!options.logits.empty()) write_npy(options.logits, {batch.n, Net::classes}, logits);
   if (options.json) {
-    nlohmann::json result{{"network", options.network},
-                          {"backend", B::name()},
-                          {"libraries", B::libraries()},
-                          {"isa", name(isa())},
-                          {"threads", threads()},
-                          {"batch", {batch.n, batch.h, batch.w}},
-                          {"normalised", batch.normalised},
-                          {"milliseconds_an_image", best / batch.n},
+    nlohmann::json result{{"network", options.network},     {"backend", B::name()},
+                          {"libraries", B::libraries()},    {"isa", isa_name(isa())},
+                          {"threads", thread_count()},      {"batch", {batch.n, batch.h, batch.w}},
+                          {"normalised", batch.normalised}, {"milliseconds_an_image", best / batch.n},
                           {"first_milliseconds", first}};
     for (int n = 0; n < batch.n; ++n) {
       for (const auto& [label, probability] : best_of(n)) {
@@ -126,8 +125,8 @@ void run(const Options& options) {
     std::printf("\n");
   }
   std::printf("%s on %s, %s, %d threads: %.2f ms an image (best of %d batches of %d, %d x %d; the first one %.1f ms)\n",
-              options.network.c_str(), std::string(B::name()).c_str(), std::string(name(isa())).c_str(), threads(),
-              best / batch.n, options.repeat, batch.n, batch.h, batch.w, first);
+              options.network.c_str(), std::string(B::name()).c_str(), std::string(isa_name(isa())).c_str(),
+              thread_count(), best / batch.n, options.repeat, batch.n, batch.h, batch.w, first);
 }
 
 /// The networks that this program is compiled with.
@@ -166,7 +165,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   try {
-    if (options.threads > 0) set_threads(options.threads);
+    if (options.threads > 0) set_thread_count(options.threads);
     for (const Choice& entry : networks) {
       if (entry.name == options.network) entry.run(options);
     }

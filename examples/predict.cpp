@@ -2,6 +2,7 @@
 
 #include <resnext/cpu.hpp>
 #include <resnext/eval/predictor.hpp>
+#include <resnext/io/image.hpp>
 #include <resnext/resnext.hpp>
 
 using namespace resnext;

@@ -54,7 +54,7 @@ struct Source {
   std::string name;
   int inputs, classes;
   std::string folder;  ///< where it is unless the user says otherwise
-  Dataset (*read)(Split, const std::filesystem::path&);
+  Dataset (*read)(DatasetSplit, const std::filesystem::path&);
   Augmentation (*recipe)();
 };
 
@@ -63,7 +63,7 @@ inline const std::vector<Source>& sources() {
       {"fashion-mnist", 1, 10, std::string(fashion_mnist_folder), fashion_mnist, fashion_mnist_recipe},
       {"cifar10", 3, 10, "cifar-10-batches-bin", cifar10, cifar10_recipe},
       {"cifar100", 3, 100, "cifar-100-binary",
-       [](Split split, const std::filesystem::path& folder) { return cifar100(split, folder); }, cifar100_recipe},
+       [](DatasetSplit split, const std::filesystem::path& folder) { return cifar100(split, folder); }, cifar100_recipe},
   };
   return all;
 }
@@ -72,7 +72,7 @@ inline const Source& source(std::string_view name) {
   for (const Source& candidate : sources()) {
     if (candidate.name == name) return candidate;
   }
-  fail<OptionError>("there is no data set ", name, "; expected fashion-mnist, cifar10 or cifar100");
+  throw_error<OptionError>("there is no data set ", name, "; expected fashion-mnist, cifar10 or cifar100");
 }
 
 }  // namespace examples

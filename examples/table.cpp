@@ -77,7 +77,7 @@ const Model& find(const std::string& name) {
   for (const Model& model : catalogue) {
     if (model.name == name) return model;
   }
-  fail<OptionError>("there is no network ", name, "; --list shows those that there are");
+  throw_error<OptionError>("there is no network ", name, "; --list shows those that there are");
 }
 
 /// 25028904 as 25,028,904.
@@ -102,16 +102,16 @@ std::string drawn(const Layer& layer) {
   const std::string window = std::to_string(layer.kernel) + "x" + std::to_string(layer.kernel);
   const std::string stride = ", stride " + std::to_string(layer.stride);
   switch (layer.op) {
-    case Op::convolution:
+    case LayerOp::convolution:
       if (layer.name.view().find("downsample") != std::string_view::npos) return {};
       return window + ", " + std::to_string(layer.out) +
              (layer.groups > 1 ? ", C=" + std::to_string(layer.groups) : std::string()) +
              (layer.stride > 1 && layer.name.view().find('.') == std::string_view::npos ? stride : std::string());
-    case Op::max_pool:
+    case LayerOp::max_pool:
       return window + " max pool" + stride;
-    case Op::average_pool:
+    case LayerOp::average_pool:
       return "global average pool";
-    case Op::linear:
+    case LayerOp::linear:
       return std::to_string(layer.out) + "-d fc";
     default:
       return {};
@@ -192,7 +192,8 @@ void print_block_cost(const Model& model) {
   std::int64_t macs = 0;
   for (const Layer& layer : model.layers) {
     if (!layer.name.view().starts_with("layer1.1.")) continue;
-    for_each_entry({&layer, 1}, [&](const Entry& entry) { weights += layer.op == Op::convolution ? entry.size() : 0; });
+    for_each_entry({&layer, 1},
+                   [&](const StateEntry& entry) { weights += layer.op == LayerOp::convolution ? entry.size() : 0; });
     macs += layer_macs(layer, extents[static_cast<std::size_t>(layer.output)]);
     if (layer.kernel == 3) grouped_convolution = layer;
   }

@@ -29,6 +29,7 @@
 #include <vector>
 
 #include <resnext/cpu.hpp>
+#include <resnext/train/fit.hpp>
 #include <resnext/train/log.hpp>
 #include <resnext/train/progress.hpp>
 
@@ -134,7 +135,8 @@ template <class Net>
 int run(const Options& options) {
   const auto& source = examples::source(options.data);
   const std::filesystem::path folder = options.folder.empty() ? source.folder : options.folder;
-  const Dataset train_data = source.read(Split::train, folder), test_data = source.read(Split::test, folder);
+  const Dataset train_data = source.read(DatasetSplit::train, folder),
+                test_data = source.read(DatasetSplit::test, folder);
   Augmentation augmentation = source.recipe();
   augmentation.pad = options.pad;
   augmentation.flip = options.flip;
@@ -142,7 +144,8 @@ int run(const Options& options) {
   Loader train(
       train_data, augmentation,
       {.batch = options.batch, .seed = options.seed, .drop_last = options.ghost > 0, .workers = options.workers});
-  Loader test(test_data, evaluation(augmentation), {.batch = 200, .shuffle = false, .workers = options.workers});
+  Loader test(test_data, normalisation_only(augmentation),
+              {.batch = 200, .shuffle = false, .workers = options.workers});
 
   const auto initializer = options.initializer == "paper" ? Initializer::paper : Initializer::torchvision;
   const Decay decay = options.decayed == "all" ? Decay::all : Decay::weights_only;
@@ -167,7 +170,8 @@ int run(const Options& options) {
       const auto checkpoint = load_checkpoint<Net>(*latest);
       const auto same = [&](const std::string& name, const std::string& value, const std::string& before) {
         if (before == value) return;
-        fail<OptionError>(latest->string(), " is of another run: expected ", name, " = ", value, ", found ", before);
+        throw_error<OptionError>(latest->string(), " is of another run: expected ", name, " = ", value, ", found ",
+                                 before);
       };
       for (const auto& [name, value] : state.options) {
         const auto at = checkpoint.state.options.find(name);
@@ -192,16 +196,16 @@ int run(const Options& options) {
   if (!checkpoints.empty()) check_run_folder(checkpoints, state);
 
   std::map<std::string, std::string> notes = state.options;
-  notes["resnext"] = std::string(version) + ", commit " RESNEXT_COMMIT;
+  notes["resnext"] = std::string(library_version) + ", commit " RESNEXT_COMMIT;
   notes["compiler"] = __VERSION__;
   notes["backend"] = std::string(B::name()) + ", " + B::libraries();
-  notes["isa"] = name(isa());
-  notes["threads"] = std::to_string(threads());
+  notes["isa"] = isa_name(isa());
+  notes["threads"] = std::to_string(thread_count());
   if (!options.quiet) {
     std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s, %s, %d threads\n",
                 options.network.c_str(), train_data.name.c_str(), static_cast<long long>(Net::parameters),
                 static_cast<double>(Net::macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str(),
-                notes["isa"].c_str(), threads());
+                notes["isa"].c_str(), thread_count());
   }
 
   std::string log_path = options.log;
@@ -218,7 +222,7 @@ int run(const Options& options) {
   fitting.keep = options.keep;
   fitting.checkpoint_every = options.checkpoint_every;
   fitting.stop = [] { return interrupted.load() != 0; };
-  fitting.progress = [&](const Progress& progress) {
+  fitting.progress = [&](const TrainingProgress& progress) {
     if (!options.quiet) bar.update(progress);
   };
   fitting.epoch_done = [&](const EpochResult& result) {
@@ -322,7 +326,7 @@ int main(int argc, char** argv) {
 
   try {
     options.quiet = options.quiet || options.json;
-    if (options.threads > 0) set_threads(options.threads);
+    if (options.threads > 0) set_thread_count(options.threads);
     const auto& source = examples::source(options.data);
     int status = 1;
     examples::for_each_network([&]<class Net>(const std::string& name) {

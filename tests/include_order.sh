@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Includes point one way: a header names only its own folder and those before it in this order; the last ones may name
-# each other. No header names an umbrella, and none but the kernels of the CPU backend what only x86 has.
+# Includes point one way: a header names only its own folder and those of a lower rank. No header names an umbrella, and none but the kernels of the CPU backend what only x86 has.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../include/resnext"
-declare -A rank=([.]=0 [model]=1 [tensor]=2 [backend]=3 [nn]=4 [train]=5 [data]=5 [io]=5 [eval]=5 [distributed]=5)
+declare -A rank=([.]=0 [model]=1 [tensor]=2 [io]=3 [backend]=4 [nn]=5 [distributed]=6 [data]=6 [eval]=7 [train]=8 [testing]=9)
 failures=0
 for file in */*.hpp */*/*.hpp */*.h */*/*.h; do
   [[ -e $file ]] || continue
@@ -11,7 +10,7 @@ for file in */*.hpp */*/*.hpp */*.h */*/*.h; do
   while read -r name; do
     to=${name%%/*}
     [[ $to == "$name" ]] && to=.
-    if [[ -z ${rank[$from]:-} || -z ${rank[$to]:-} || ${rank[$to]} -gt ${rank[$from]} ||
+    if [[ -z ${rank[$from]:-} || -z ${rank[$to]:-} || ($to != "$from" && ${rank[$to]} -ge ${rank[$from]}) ||
       $name == @(resnext|reference|cpu|cuda|mpi|nccl).hpp ]]; then
       echo "$file must not include <resnext/$name>"
       ((++failures))

@@ -23,8 +23,8 @@ int main() {
   const Image picture{300, 400, 3, std::vector<std::uint8_t>(300 * 400 * 3, 128)};
 
   // [threads]
-  set_threads(1);  // before the first executor; OMP_NUM_THREADS says it from outside
-  std::printf("%s, %d thread(s)\n", std::string(name(isa())).c_str(), threads());
+  set_thread_count(1);  // before the first executor; OMP_NUM_THREADS says it from outside
+  std::printf("%s, %d thread(s)\n", std::string(isa_name(isa())).c_str(), thread_count());
   // [threads]
 
   // [checkpoint]

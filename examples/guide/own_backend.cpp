@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include <resnext/nn/gradient_check.hpp>
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
+#include <resnext/testing/gradient_check.hpp>
 
 using namespace resnext;
 
@@ -127,7 +127,7 @@ int main() {
   // [logits]
   const auto parameters = initialized<Net>(1);
   std::vector<float> values(2 * 8 * 8 * 3);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = Random(2, "images").uniform(i);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = RandomStream(2, "images").uniform(i);
   const Images images(values, 2, 8, 8, 3);
 
   Classifier<Net, Loops> classify(parameters);

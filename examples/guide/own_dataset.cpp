@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <resnext/data/resize.hpp>
+#include <resnext/io/image.hpp>
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 #include <resnext/train/fit.hpp>
@@ -52,7 +53,7 @@ void draw_pictures(const fs::path& root) {
   for (int k = 0; k < 3; ++k) {
     fs::create_directories(root / names[static_cast<std::size_t>(k)]);
     for (int i = 0; i < 12; ++i) {
-      const Random random(static_cast<std::uint64_t>(100 * k + i));
+      const RandomStream random(static_cast<std::uint64_t>(100 * k + i));
       Image picture{10 + static_cast<int>(random.below(0, 6)), 10 + static_cast<int>(random.below(1, 6)), 3, {}};
       const auto values = static_cast<std::size_t>(picture.height * picture.width * 3);
       for (std::size_t at = 0; at < values; ++at) {
@@ -77,7 +78,8 @@ int main() {
   Augmentation augmentation = recipe_of(data);  // the set's own mean and deviation a channel; flips, and crops of 4 + 4
   augmentation.pad = 1;                         // but the pictures are small here
   Loader train(data, augmentation, {.batch = 12, .seed = 1, .workers = 1});
-  Loader test(data, evaluation(augmentation), {.batch = 12, .shuffle = false});  // a real run has other pictures here
+  Loader test(data, normalisation_only(augmentation),
+              {.batch = 12, .shuffle = false});  // a real run has other pictures here
   // [load]
 
   // [fit]

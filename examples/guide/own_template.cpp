@@ -42,7 +42,7 @@ static_assert(Plain::parameters < ResNeXt50<32, 4>::parameters);  // the project
 /// 3x3 of stride 2, BN, ReLU: for pictures of about 64 x 64.
 template <int Channels, int Inputs = 3>
 struct HalvingStem {
-  static constexpr Part part = Part::stem;
+  static constexpr TemplatePart part = TemplatePart::stem;
   static constexpr int channels = Channels;
   static constexpr int inputs = Inputs;
 
@@ -60,7 +60,7 @@ int main() {
   // [print]
   constexpr auto extents = Mine::extents(224, 224);
   for (const Layer& layer : Mine::layers) {
-    if (layer.op != Op::convolution) continue;
+    if (layer.op != LayerOp::convolution) continue;
     const Extent out = extents[static_cast<std::size_t>(layer.output)];
     std::cout << layer.name.view() << ": " << out.h << " x " << out.w << " x " << out.c << ", " << layer.groups
               << (layer.groups == 1 ? " path\n" : " paths\n");

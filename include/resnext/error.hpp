@@ -81,9 +81,10 @@ std::string joined(const Parts&... parts) {
 
 }  // namespace detail
 
-/// Throws `Kind` with the parts written one after the other: `fail<ShapeError>("layer1.0.conv2: expected ", 3, ...)`.
+/// Throws `Kind` with the parts written one after the other: `throw_error<ShapeError>("layer1.0.conv2: expected ", 3,
+/// ...)`.
 template <class Kind, class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
+[[noreturn]] void throw_error(const Parts&... parts) {
   throw Kind(detail::joined(parts...));
 }
 

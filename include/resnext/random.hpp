@@ -9,6 +9,8 @@
 
 namespace resnext {
 
+namespace detail {
+
 /// FNV-1a of a byte string, 64 bits.
 constexpr std::uint64_t fnv1a(std::string_view bytes) {
   std::uint64_t hash = 0xCBF29CE484222325u;
@@ -23,20 +25,22 @@ constexpr std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
+}  // namespace detail
+
 /// A stream of random numbers addressed by position. Copies are equal; there is no hidden state.
-class Random {
+class RandomStream {
  public:
   /// The stream `name` (a parameter's name, "flip", "shuffle", ...) of `seed`.
-  constexpr Random(std::uint64_t seed, std::string_view name) : key_(mix(seed) ^ fnv1a(name)) {}
+  constexpr RandomStream(std::uint64_t seed, std::string_view name) : key_(detail::mix(seed) ^ detail::fnv1a(name)) {}
   /// The stream numbered `key`, for instance a hash.
-  constexpr explicit Random(std::uint64_t key) : key_(key) {}
+  constexpr explicit RandomStream(std::uint64_t key) : key_(key) {}
 
   /// A child stream, for instance one an epoch or one an image.
-  constexpr Random operator[](std::uint64_t child) const {
-    return Random(mix(key_ ^ mix(child + 0x632BE59BD9B4E019u)));
+  constexpr RandomStream operator[](std::uint64_t child) const {
+    return RandomStream(detail::mix(key_ ^ detail::mix(child + 0x632BE59BD9B4E019u)));
   }
   /// 64 random bits at position i.
-  constexpr std::uint64_t bits(std::uint64_t i) const { return mix(key_ + i * 0x9E3779B97F4A7C15u); }
+  constexpr std::uint64_t bits(std::uint64_t i) const { return detail::mix(key_ + i * 0x9E3779B97F4A7C15u); }
   /// Uniform in [0, 1), a multiple of 2^-24: exact in float.
   constexpr float uniform(std::uint64_t i) const { return static_cast<float>(bits(i) >> 40) * 0x1p-24f; }
   /// Uniform integer in [0, n), n > 0 (Lemire's multiply-shift in two 32-bit halves; bias below 2^-32 n).

@@ -11,8 +11,8 @@
 #include <resnext/model/family.hpp>
 
 // Parameters, and their files
-#include <resnext/io/mapped_parameters.hpp>
-#include <resnext/io/parameters.hpp>
+#include <resnext/nn/mapped_parameters.hpp>
+#include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/parameters.hpp>
 
 // Executors

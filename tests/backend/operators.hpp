@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include <resnext/nn/gradient_check.hpp>
+#include <resnext/testing/gradient_check.hpp>
 
 namespace operators {
 
@@ -81,8 +81,8 @@ struct Widths {
     std::array<Layer, convolutions.size()> rows;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const ConvolutionShape& s = convolutions[i];
-      rows[i] = {Op::convolution,
-                 Name("conv").append(static_cast<int>(i)),
+      rows[i] = {LayerOp::convolution,
+                 LayerName("conv").append(static_cast<int>(i)),
                  0,
                  -1,
                  1,
@@ -116,7 +116,7 @@ DifferentiableOperator<B> convolution(const ConvolutionShape& s) {
 
 inline std::vector<float> weights(std::size_t size, const char* name, float reach) {
   std::vector<float> values(size);
-  for (std::size_t i = 0; i < size; ++i) values[i] = reach * (2 * Random(1, name).uniform(i) - 1);
+  for (std::size_t i = 0; i < size; ++i) values[i] = reach * (2 * RandomStream(1, name).uniform(i) - 1);
   return values;
 }
 
@@ -268,7 +268,7 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
   auto op = std::make_shared<typename B::CrossEntropy>(s);
   auto labels = std::make_shared<typename B::template Buffer<std::int32_t>>(count(s.n));
   for (int i = 0; i < s.n; ++i) {
-    (*labels)[count(i)] = static_cast<std::int32_t>(Random(2, "labels").below(count(i), unsigned(s.classes)));
+    (*labels)[count(i)] = static_cast<std::int32_t>(RandomStream(2, "labels").below(count(i), unsigned(s.classes)));
   }
   const auto run = [op, labels](auto& stream, const auto& m, Scalar scale, Scalar* dlogits,
                                 std::array<double, 3>& sums) {

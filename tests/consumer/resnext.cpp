@@ -7,4 +7,4 @@
 using Net = resnext::ResNeXt50<32, 4>;
 static_assert(Net::parameters == 25'028'904);
 
-int main() { return std::puts(resnext::version.data()) < 0; }
+int main() { return std::puts(resnext::library_version.data()) < 0; }

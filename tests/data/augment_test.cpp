@@ -83,7 +83,7 @@ TEST_CASE("the augmentation depends on seed, epoch and index, and on nothing els
 }
 
 TEST_CASE("evaluation normalises and does no more") {
-  const Augmentation recipe = evaluation({2, true, {100, 50}, {20, 30}});
+  const Augmentation recipe = normalisation_only({2, true, {100, 50}, {20, 30}});
   const Augmenter augment(recipe, height, width, channels, 1);
   std::vector<float> out(height * width * channels);
   for (std::uint32_t index = 0; index < 10; ++index) {

@@ -56,7 +56,7 @@ TEST_CASE("CIFAR-10: five files in order, planes become channels, labels and nam
     write_records(folder / ("data_batch_" + std::to_string(i) + ".bin"), 10000, 1 + image,
                   {{static_cast<std::size_t>(i), static_cast<char>(i) + planes()}});
   write_records(folder / "test_batch.bin", 10000, 1 + image, {{9999, '\x09' + planes()}});
-  const Dataset train = cifar10(Split::train, folder.path());
+  const Dataset train = cifar10(DatasetSplit::train, folder.path());
   CHECK(train.size() == 50000);
   CHECK(train.height == 32);
   CHECK(train.width == 32);
@@ -69,7 +69,7 @@ TEST_CASE("CIFAR-10: five files in order, planes become channels, labels and nam
   }
   CHECK(train.labels[0] == 0);
 
-  const auto test = [&] { return cifar10(Split::test, folder.path()); };
+  const auto test = [&] { return cifar10(DatasetSplit::test, folder.path()); };
   const auto message = [&] { return message_of<FileError>(test); };
   CHECK(test().labels[9999] == 9);
   write_text(folder / "batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n");
@@ -95,18 +95,19 @@ TEST_CASE("CIFAR-100: both label bytes") {
   const TemporaryFolder folder;
   const auto path = folder / "test.bin";
   write_records(path, 10000, 2 + image, {{1, "\x13\x63" + planes()}});
-  const Dataset fine = cifar100(Split::test, folder.path());
-  const Dataset coarse = cifar100(Split::test, folder.path(), CifarLabels::coarse);
+  const Dataset fine = cifar100(DatasetSplit::test, folder.path());
+  const Dataset coarse = cifar100(DatasetSplit::test, folder.path(), CifarLabels::coarse);
   CHECK(fine.classes == 100);
   CHECK(fine.labels[1] == 99);
   CHECK(coarse.classes == 20);
   CHECK(coarse.labels[1] == 19);
   check_interleaved(fine, 1);
-  const auto message = [&] { return message_of<FileError>([&] { cifar100(Split::test, folder.path()); }); };
+  const auto message = [&] { return message_of<FileError>([&] { cifar100(DatasetSplit::test, folder.path()); }); };
   write_records(path, 10000, 2 + image, {{1, "\x14"}});
   CHECK(contains(message(), "byte 3074: expected a coarse label below 20, found 20"));
   write_records(path, 10000, 2 + image, {{1, std::string("\0\x64", 2)}});
   CHECK(contains(message(), "byte 3075: expected a fine label below 100, found 100"));
   fs::rename(path, folder / "train.bin");
-  CHECK(contains(message_of<FileError>([&] { cifar100(Split::train, folder.path()); }), "expected 50000 records"));
+  CHECK(
+      contains(message_of<FileError>([&] { cifar100(DatasetSplit::train, folder.path()); }), "expected 50000 records"));
 }

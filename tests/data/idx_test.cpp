@@ -149,7 +149,7 @@ TEST_CASE("pictures and labels are joined, and must belong together") {
   CHECK(contains(message(idx({2}, std::string("\0\2", 2))), "label 1: expected less than 2, found 2"));
   CHECK(contains(message(read_text(images)), "found [2, 1, 3]"));
   CHECK(contains(message_of<FileError>([&] { read_idx_dataset(folder / "labels", images, "set", {}); }), "found ["));
-  CHECK(contains(message_of<FileError>([&] { fashion_mnist(Split::test, folder.path()); }),
+  CHECK(contains(message_of<FileError>([&] { fashion_mnist(DatasetSplit::test, folder.path()); }),
                  "t10k-images-idx3-ubyte[.gz]: not found"));
 }
 
@@ -158,7 +158,7 @@ TEST_CASE("Fashion-MNIST as Debian ships it") {
     MESSAGE("skipped: the package dataset-fashion-mnist is not installed");
     return;
   }
-  const Dataset train = fashion_mnist(Split::train), test = fashion_mnist(Split::test);
+  const Dataset train = fashion_mnist(DatasetSplit::train), test = fashion_mnist(DatasetSplit::test);
   CHECK(train.size() == 60000);
   CHECK(test.size() == 10000);
   for (const Dataset* set : {&train, &test}) {

@@ -50,7 +50,7 @@ Dataset make_set(std::size_t n) {
   set.width = 5;
   set.channels = 3;
   set.classes = 7;
-  const Random random(1, "pixels");
+  const RandomStream random(1, "pixels");
   for (std::size_t i = 0; i < n; ++i) {
     set.labels.push_back(static_cast<std::int32_t>(i % 7));
     for (std::size_t k = 0; k < 90; ++k) set.images.push_back(static_cast<std::uint8_t>(random.below(i * 90 + k, 256)));
@@ -161,7 +161,7 @@ TEST_CASE("an epoch holds every picture once, in another order each time") {
   CHECK(dropping.batches() == 10);
   for (const Copy& batch : take(dropping, 25)) CHECK(batch.indices.size() == 10);
 
-  Loader in_order(set, evaluation(recipe), {.batch = 50, .shuffle = false});
+  Loader in_order(set, normalisation_only(recipe), {.batch = 50, .shuffle = false});
   for (int epoch = 0; epoch < 2; ++epoch) {
     std::uint32_t at = 0;
     for (const Copy& batch : take(in_order, 3))

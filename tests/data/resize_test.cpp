@@ -28,7 +28,7 @@ Image pattern(int height, int width, int channels) {
 }
 
 std::uint64_t hash(const Image& image) {
-  return fnv1a({reinterpret_cast<const char*>(image.pixels.data()), image.pixels.size()});
+  return detail::fnv1a({reinterpret_cast<const char*>(image.pixels.data()), image.pixels.size()});
 }
 
 }  // namespace

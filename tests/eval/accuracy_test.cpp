@@ -88,8 +88,8 @@ TEST_CASE("evaluating in batches of any size counts every image once") {
   const Dataset data = test::stripes(23, 4);
   const auto parameters = initialized<test::Tiny>(1);
   Classifier<test::Tiny, B> classifier(parameters);
-  Loader all(data, evaluation(recipe_of(data)), {.batch = 23, .shuffle = false});
-  Loader few(data, evaluation(recipe_of(data)), {.batch = 5, .shuffle = false});
+  Loader all(data, normalisation_only(recipe_of(data)), {.batch = 23, .shuffle = false});
+  Loader few(data, normalisation_only(recipe_of(data)), {.batch = 5, .shuffle = false});
   std::vector<float> whole, parts;
   const auto keep = [](std::vector<float>& to) {
     return [&to](const Batch&, std::span<const float> logits) { to.insert(to.end(), logits.begin(), logits.end()); };
@@ -106,7 +106,7 @@ TEST_CASE("evaluating in batches of any size counts every image once") {
 
   Dataset more = data;
   more.classes = 4;
-  Loader wrong(more, evaluation(recipe_of(more)), {.batch = 5, .shuffle = false});
+  Loader wrong(more, normalisation_only(recipe_of(more)), {.batch = 5, .shuffle = false});
   CHECK(testing::message_of<ShapeError>([&] { evaluate(classifier, wrong); }) ==
         "stripes has 4 classes, the network only 3");
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <resnext/eval/contact_sheet.hpp>
+#include <resnext/io/image.hpp>
 
 #include "files.hpp"
 

@@ -27,7 +27,7 @@ using Names = std::vector<std::string>;
 const Preprocessing small{40, 32, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
 
 Image picture_of(int height, int width, int channels) {
-  const Random random(3, "picture");
+  const RandomStream random(3, "picture");
   Image picture{height, width, channels, {}};
   const auto values = static_cast<std::uint64_t>(height * width * channels);
   for (std::uint64_t i = 0; i < values; ++i) picture.pixels.push_back(static_cast<std::uint8_t>(random.below(i, 256)));
@@ -57,11 +57,11 @@ TEST_CASE("torchvision's preparation: the shorter side, the middle, (v / 255 - m
 TEST_CASE("a recipe's preparation is what a loader makes of cropped pictures") {
   const Image picture = picture_of(32, 32, 3);
   const Preprocessing preprocessing = preprocessing_of(cifar10_recipe(), 32);
-  const Augmentation same = evaluation(preprocessing);
+  const Augmentation same = normalisation_only(preprocessing);
   CHECK(same.pad == 0);
   CHECK_FALSE(same.flip);
   std::vector<float> expected(32 * 32 * 3);
-  Augmenter(evaluation(cifar10_recipe()), 32, 32, 3, 0)(picture.pixels, 0, 0, expected);
+  Augmenter(normalisation_only(cifar10_recipe()), 32, 32, 3, 0)(picture.pixels, 0, 0, expected);
   const std::vector<float> values = prepared(picture, preprocessing);
   for (std::size_t i = 0; i < values.size(); ++i) REQUIRE(values[i] == doctest::Approx(expected[i]).epsilon(1e-5));
   for (std::size_t c = 0; c < 3; ++c) {

@@ -12,9 +12,9 @@
 #include <nlohmann/json.hpp>
 
 #include <resnext/io/image.hpp>
-#include <resnext/io/parameters.hpp>
 #include <resnext/model/network.hpp>
 #include <resnext/model/template.hpp>
+#include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/parameters.hpp>
 
 #include "examples/program.hpp"
@@ -49,7 +49,7 @@ std::string write_weights(const TemporaryFolder& folder, Dtype counter = Dtype::
     if (!tensor.name.ends_with("num_batches_tracked")) continue;
     tensor.dtype = counter;
     if (counter == Dtype::F32) tensor.shape = {1};  // as PyTorch 0.3 wrote it
-    tensor.bytes = std::as_bytes(std::span(&count, 1)).first(size_of(counter));
+    tensor.bytes = std::as_bytes(std::span(&count, 1)).first(dtype_size(counter));
   }
   const std::string path = (folder / "weights.safetensors").string();
   write_safetensors(path, tensors);

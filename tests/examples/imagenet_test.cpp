@@ -9,8 +9,8 @@
 #include <vector>
 
 #include <resnext/io/npy.hpp>
-#include <resnext/io/parameters.hpp>
 #include <resnext/model/family.hpp>
+#include <resnext/nn/parameter_files.hpp>
 #include <resnext/random.hpp>
 
 #include "examples/program.hpp"
@@ -37,7 +37,7 @@ void check_program(const support::Golden& golden, const std::string& network) {
   save_safetensors(weights, parameters);
   const auto& input = golden.json.at("input");
   const auto shape = input.at("shape").get<std::vector<std::int64_t>>();
-  const Random random = golden.recipe(input.at("name").get<std::string>());
+  const RandomStream random = golden.recipe(input.at("name").get<std::string>());
   std::vector<float> values(static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]));
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = 2.0f * random.uniform(i) - 1.0f;
   write_npy(batch, shape, values);
@@ -77,7 +77,7 @@ TEST_CASE("imagenet computes PyTorch's logits from a file of weights") {
 
 TEST_CASE("imagenet: a batch in, logits out") {
   const TemporaryFolder folder;
-  const Random random(1, "batch");
+  const RandomStream random(1, "batch");
   std::vector<float> values(2 * 3 * 64 * 48);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.uniform(i) - 0.5f;
   const std::string batch = (folder / "batch.npy").string(), logits = (folder / "logits.npy").string();

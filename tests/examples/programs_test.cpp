@@ -69,7 +69,7 @@ void write_idx(const fs::path& path, const std::vector<std::uint32_t>& shape, co
 
 /// A data set with the files of Fashion-MNIST, of random pictures.
 void write_fashion(const fs::path& folder, std::uint32_t train, std::uint32_t test) {
-  const Random random(1, "fashion");
+  const RandomStream random(1, "fashion");
   for (const auto& [name, count] : {std::pair(std::string("train"), train), {std::string("t10k"), test}}) {
     std::string pixels, labels;
     for (std::uint32_t i = 0; i < count * 784; ++i) pixels += static_cast<char>(random[count].below(i, 256));
@@ -223,7 +223,7 @@ TEST_CASE("train: CTRL-C and SIGTERM leave a checkpoint, kill -9 does no harm") 
     CHECK(read_text(folder / name / last) == expected);
   }
 
-  const Random random(1, "kill");
+  const RandomStream random(1, "kill");
   int killed = 0;
   for (std::uint32_t i = 0; i < 8; ++i) {
     child = start(command("killed"));

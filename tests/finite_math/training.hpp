@@ -43,7 +43,7 @@ inline std::vector<std::uint32_t> bits_of(Trainer<Net, B>& trainer) {
 inline int first_wrong_line() {
   const auto parameters = initialized<Net>(1);
   std::vector<float> values(4 * 33 * 33 * 3);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = Random(2, "images").uniform(i) - 0.5f;
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = RandomStream(2, "images").uniform(i) - 0.5f;
   const std::vector<std::int32_t> labels{0, 1, 2, 3};
   const auto step = [&](Trainer<Net, B>& trainer) { trainer.step(Images(values, 4, 33, 33, 3), labels); };
   for (const std::uint32_t bad : {0x7FC00000u, 0xFFC00000u, 0x7F800001u, 0x7F800000u, 0xFF800000u}) {

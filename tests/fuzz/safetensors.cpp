@@ -32,7 +32,7 @@ void use(const Safetensors& file, std::span<const std::byte> input) {
     fuzz::expect(
         bytes.empty() || (bytes.data() >= input.data() && bytes.data() + bytes.size() <= input.data() + input.size()),
         "a tensor outside the file");
-    fuzz::expect(bytes.size() == entry.elements() * size_of(entry.dtype), "a tensor of another size");
+    fuzz::expect(bytes.size() == entry.elements() * dtype_size(entry.dtype), "a tensor of another size");
     covered += bytes.size();
     if (entry.dtype == Dtype::I64) {
       std::vector<std::int64_t> values(entry.elements());
@@ -53,7 +53,7 @@ void compare(const Safetensors& file, std::string_view header) {
   fuzz::expect(json.size() == file.entries().size() + json.contains("__metadata__"), "another number of tensors");
   for (const Safetensors::Entry& entry : file.entries()) {
     const auto& value = json.at(entry.name);
-    fuzz::expect(value.at("dtype").get<std::string>() == name_of(entry.dtype), "another dtype");
+    fuzz::expect(value.at("dtype").get<std::string>() == dtype_name(entry.dtype), "another dtype");
     fuzz::expect(value.at("shape").get<std::vector<std::int64_t>>() == entry.shape, "another shape");
     fuzz::expect(value.at("data_offsets").get<std::vector<std::uint64_t>>() == std::vector{entry.begin, entry.end},
                  "other offsets");

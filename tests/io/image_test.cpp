@@ -106,7 +106,7 @@ void corrupt(const std::string& good) {
     INFO(length);
     CHECK_FALSE(refusal(good.substr(0, length)).empty());
   }
-  const Random random(7, "bytes");
+  const RandomStream random(7, "bytes");
   for (std::size_t at = 0; at < good.size(); ++at)
     for (const char byte : {'\0', '\xFF', static_cast<char>(random.below(at, 256))}) {
       std::string bad = good;

@@ -98,7 +98,7 @@ TEST_CASE("equal tensors give equal, aligned files whatever their order") {
   std::memcpy(&length, text.data(), 8);
   CHECK(length % 8 == 0);
   const Safetensors file(folder / "a");
-  for (const auto& entry : file.entries()) CHECK(entry.begin % size_of(entry.dtype) == 0);
+  for (const auto& entry : file.entries()) CHECK(entry.begin % dtype_size(entry.dtype) == 0);
 }
 
 TEST_CASE("the writer refuses what the reader would") {
@@ -158,7 +158,7 @@ TEST_CASE("doubles become the nearest floats, also those that floats have no exp
   CHECK(std::isnan(to_float(std::numeric_limits<double>::quiet_NaN())));
   CHECK(std::signbit(to_float(-0.0)));
   CHECK(std::signbit(to_float(-1e-300)));
-  const Random random(3, "doubles");
+  const RandomStream random(3, "doubles");
   for (std::uint32_t i = 0; i < 100000; ++i) {
     const int exponent = 1023 - 155 + static_cast<int>(random.below(3 * i, 60));
     const std::uint64_t fraction = random.bits(3 * i + 1) & (i % 2 == 0 ? 0xFFFFFFFFFFFFFu : 0xFFFFFE0000000u);
@@ -379,7 +379,7 @@ TEST_CASE("no truncation and no changed byte does more than throw FileError") {
     CHECK_FALSE(refusal(folder, good.substr(0, length)).empty());
   }
   CHECK_FALSE(refusal(folder, good + '\0').empty());
-  const Random random(1, "bytes");
+  const RandomStream random(1, "bytes");
   int accepted = 0;
   std::uint64_t draw = 0;
   for (std::size_t at = 0; at < good.size() - 32; ++at)  // all but the tensors' values
@@ -448,7 +448,7 @@ TEST_CASE("PyTorch's files hold the tensors that were hashed") {
     const auto bytes = single.bytes(entry);
     char hash[32];
     std::snprintf(hash, sizeof hash, "\"fnv1a\": \"%016llx\"",
-                  static_cast<unsigned long long>(fnv1a({reinterpret_cast<const char*>(bytes.data()), bytes.size()})));
+                  static_cast<unsigned long long>(detail::fnv1a({reinterpret_cast<const char*>(bytes.data()), bytes.size()})));
     const auto row = json.find("\"" + entry.name + "\": {");
     REQUIRE(row != std::string::npos);
     CHECK(contains(json.substr(row, json.find('}', row) - row), hash));

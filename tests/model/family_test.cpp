@@ -32,7 +32,7 @@ struct BlockCost {
   constexpr BlockCost(int h, int w) {
     const auto extents = Net::extents(h, w);
     for (const Layer& layer : Net::layers) {
-      if (layer.op != Op::convolution || !layer.name.view().starts_with("layer1.1.")) continue;
+      if (layer.op != LayerOp::convolution || !layer.name.view().starts_with("layer1.1.")) continue;
       weights += std::int64_t{layer.out} * (layer.in / layer.groups) * layer.kernel * layer.kernel;
       macs += layer_macs(layer, extents[static_cast<std::size_t>(layer.output)]);
       if (layer.kernel == 3) group_width = layer.out;

@@ -10,17 +10,17 @@ namespace {
 
 using namespace resnext;
 
-static_assert(Name("layer").append(12).append(".").append(305).view() == "layer12.305");
-static_assert(Name("bn").append(0).view() == "bn0");
+static_assert(LayerName("layer").append(12).append(".").append(305).view() == "layer12.305");
+static_assert(LayerName("bn").append(0).view() == "bn0");
 
 TEST_CASE("a name holds 48 characters and no more") {
   const std::string longest(48, 'x');
-  CHECK(Name(longest).view() == longest);
-  CHECK_THROWS_AS(Name(longest).append("y"), std::out_of_range);
+  CHECK(LayerName(longest).view() == longest);
+  CHECK_THROWS_AS(LayerName(longest).append("y"), std::out_of_range);
 }
 
 TEST_CASE("a window stands wherever it fits into the padded map") {
-  for (const Op op : {Op::convolution, Op::max_pool}) {
+  for (const LayerOp op : {LayerOp::convolution, LayerOp::max_pool}) {
     for (int kernel : {1, 3, 7}) {
       for (int stride : {1, 2, 3}) {
         for (int padding = 0; padding <= kernel / 2; ++padding) {
@@ -71,7 +71,7 @@ TEST_CASE("each operator has its extent, cost and state-dict entries") {
 
   std::vector<std::string> names;
   std::int64_t learned = 0;
-  for_each_entry(rows, [&](const Entry& entry) {
+  for_each_entry(rows, [&](const StateEntry& entry) {
     names.emplace_back(entry.name().view());
     if (entry.learned()) learned += entry.size();
   });

@@ -24,7 +24,7 @@ using Plain = Network<CifarTemplate<Bottleneck<4, 8, without_shortcuts>, 3>>;
 /// Shape of a state-dict entry; empty where there is none.
 template <class Net>
 std::vector<int> shape(std::string_view name) {
-  for (const Entry& entry : Net::entries) {
+  for (const StateEntry& entry : Net::entries) {
     if (entry.name().view() == name) return {entry.shape.begin(), entry.shape.begin() + entry.rank};
   }
   return {};
@@ -53,7 +53,7 @@ TEST_CASE_TEMPLATE("a table reads only what is written, and channels and maps fi
     CHECK(extents[static_cast<std::size_t>(layer.output)].c == layer.out);
     CHECK(layer.in % layer.groups == 0);
     ++readers[input];
-    if (layer.op == Op::add) {
+    if (layer.op == LayerOp::add) {
       REQUIRE(layer.other >= 0);
       REQUIRE(layer.other < layer.output);
       CHECK(extents[input] == extents[static_cast<std::size_t>(layer.other)]);
@@ -101,7 +101,7 @@ TEST_CASE("the state dict has torchvision's names, order and shapes") {
   }
   expected.insert(expected.end(), {"fc.weight", "fc.bias"});
   std::vector<std::string> found;
-  for (const Entry& entry : Net::entries) found.emplace_back(entry.name().view());
+  for (const StateEntry& entry : Net::entries) found.emplace_back(entry.name().view());
   CHECK(found == expected);
 
   CHECK(shape<Net>("conv1.weight") == Shape{64, 3, 7, 7});
@@ -153,7 +153,7 @@ TEST_CASE_TEMPLATE("the two rules of Sec. 3.1", Net, ResNeXt50<32, 4>, ResNeXt10
   std::string_view stage;
   Layer before;
   for (const Layer& layer : Net::layers) {
-    if (layer.op != Op::convolution || layer.name.view().substr(0, 5) != "layer" || layer.kernel != 3) continue;
+    if (layer.op != LayerOp::convolution || layer.name.view().substr(0, 5) != "layer" || layer.kernel != 3) continue;
     CAPTURE(std::string(layer.name));
     const auto map = extents[static_cast<std::size_t>(layer.output)];
     if (layer.name.view().substr(0, 7) == stage) {  // one size of map: the same hyper-parameters
@@ -171,18 +171,18 @@ TEST_CASE_TEMPLATE("the two rules of Sec. 3.1", Net, ResNeXt50<32, 4>, ResNeXt10
 }
 
 TEST_CASE("shortcuts: a projection where the shape changes, in every block, or none") {
-  const auto count = [](const auto& layers, Op op, std::string_view part) {
+  const auto count = [](const auto& layers, LayerOp op, std::string_view part) {
     return std::ranges::count_if(layers, [&](const Layer& layer) {
       return layer.op == op && layer.name.view().find(part) != std::string_view::npos;
     });
   };
   using Usual = Network<CifarTemplate<Bottleneck<4, 8>, 3>>;
-  CHECK(count(Usual::layers, Op::convolution, "downsample") == 3);
-  CHECK(count(Usual::layers, Op::add, "add") == 9);
-  CHECK(count(Projected::layers, Op::convolution, "downsample") == 9);
-  CHECK(count(Projected::layers, Op::add, "add") == 9);
-  CHECK(count(Plain::layers, Op::convolution, "downsample") == 0);
-  CHECK(count(Plain::layers, Op::add, "add") == 0);
+  CHECK(count(Usual::layers, LayerOp::convolution, "downsample") == 3);
+  CHECK(count(Usual::layers, LayerOp::add, "add") == 9);
+  CHECK(count(Projected::layers, LayerOp::convolution, "downsample") == 9);
+  CHECK(count(Projected::layers, LayerOp::add, "add") == 9);
+  CHECK(count(Plain::layers, LayerOp::convolution, "downsample") == 0);
+  CHECK(count(Plain::layers, LayerOp::add, "add") == 0);
   // Two more projections in each stage: a square matrix and its batch norm.
   constexpr auto projection = [](std::int64_t width) { return 2 * (width * width + 2 * width); };
   CHECK(Projected::parameters == Usual::parameters + projection(256) + projection(512) + projection(1024));

@@ -90,7 +90,8 @@ TEST_CASE("a fused, planned network equals the rows of its table run one by one 
   Parameters<Net> after = trainer.parameters();
   const auto extents = Net::extents(9, 9);
   for (const StateDict::Slot& slot : after.tensors()) {
-    const bool mean = slot.entry.role == Role::running_mean, variance = slot.entry.role == Role::running_var;
+    const bool mean = slot.entry.role == TensorRole::running_mean,
+               variance = slot.entry.role == TensorRole::running_var;
     if (!mean && !variance) continue;
     const Extent extent = extents[static_cast<std::size_t>(slot.entry.layer) + 1];
     const double count = 4.0 * extent.h * extent.w;
@@ -577,7 +578,7 @@ TEST_CASE("a forgotten learning rate and impossible options are refused in words
 
 TEST_CASE("a window that does not fit names its layer") {
   std::vector<Layer> rows(1);
-  rows[0] = {Op::convolution, "bare", 0, -1, 1, 3, 4, 5, 1, 0, 1};
+  rows[0] = {LayerOp::convolution, "bare", 0, -1, 1, 3, 4, 5, 1, 0, 1};
   CHECK_THROWS_WITH_AS(detail::checked_extents(rows, 1, {4, 9, 3}),
                        "bare: a map of 4 x 9 is too small for a window of 5 x 5 padded by 0; the images are 4 x 9",
                        ShapeError);

@@ -24,7 +24,7 @@ struct RandomBatch {
 
   RandomBatch(std::string_view name, int count, int height, int width, int channels, int classes)
       : n(count), h(height), w(width), c(channels) {
-    const Random random(11, name);
+    const RandomStream random(11, name);
     values.resize(static_cast<std::size_t>(n * h * w * c));
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = 2 * random.uniform(i) - 1;
     for (int i = 0; i < n; ++i) {
@@ -47,8 +47,8 @@ Parameters<Net> random_parameters(std::uint64_t seed) {
   Parameters<Net> parameters = initialized<Net>(seed, Initializer::torchvision);
   for (const StateDict::Slot& slot : parameters.tensors()) {
     if (slot.entry.rank != 1 || slot.entry.prefix.view() == "fc") continue;
-    const Random random(seed, slot.entry.name());
-    const bool positive = slot.entry.role == Role::weight || slot.entry.role == Role::running_var;
+    const RandomStream random(seed, slot.entry.name());
+    const bool positive = slot.entry.role == TensorRole::weight || slot.entry.role == TensorRole::running_var;
     for (std::size_t i = 0; i < slot.size; ++i) {
       parameters[slot][i] = positive ? 0.75f + 0.5f * random.uniform(i) : 0.2f * random.uniform(i) - 0.1f;
     }

@@ -107,7 +107,7 @@ TEST_CASE("transfer takes what agrees and initialises the rest") {
     CHECK(fresh == Names{"fc.weight", "fc.bias"});
     CHECK(unused == Names{"fc.weight", "fc.bias"});
     for (const auto& slot : to.tensors()) {
-      const Name name = slot.entry.name();
+      const LayerName name = slot.entry.name();
       CAPTURE(std::string(name));
       const bool head = slot.entry.prefix.view() == "fc";
       CHECK(same(to[slot], head ? initial[slot] : from[name.view()]));
@@ -119,7 +119,7 @@ TEST_CASE("transfer takes what agrees and initialises the rest") {
     const auto [to, fresh, unused] = transfer<Longer>(from, 9);
     const auto initial = initialized<Longer>(9);
     for (const auto& slot : to.tensors()) {
-      const Name name = slot.entry.name();
+      const LayerName name = slot.entry.name();
       CAPTURE(std::string(name));
       const StateDict::Slot* other = from.find(name);
       const bool taken = slot.size > 0 && other != nullptr && other->entry.shape == slot.entry.shape;

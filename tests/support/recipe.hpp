@@ -14,14 +14,14 @@ namespace support {
 
 using namespace resnext;
 
-/// Element i of the tensor NAME is made from `mix(key + i * 0x9E3779B97F4A7C15)`, where the key is `fnv1a(NAME)`, or
-/// `mix(seed) ^ fnv1a(NAME)` with a seed. Indices are row-major in torchvision's shapes.
+/// Element i of the tensor NAME is made from `resnext::detail::mix(key + i * 0x9E3779B97F4A7C15)`, where the key is `detail::fnv1a(NAME)`, or
+/// `resnext::detail::mix(seed) ^ detail::fnv1a(NAME)` with a seed. Indices are row-major in torchvision's shapes.
 class Recipe {
  public:
   Recipe() = default;
-  explicit Recipe(std::uint64_t seed) : key_(mix(seed)) {}
+  explicit Recipe(std::uint64_t seed) : key_(resnext::detail::mix(seed)) {}
 
-  Random operator()(std::string_view name) const { return Random(key_ ^ fnv1a(name)); }
+  RandomStream operator()(std::string_view name) const { return RandomStream(key_ ^ detail::fnv1a(name)); }
   /// Uniform in [-1, 1), exact in float.
   float symmetric(std::string_view name, std::uint64_t i) const { return 2.0f * (*this)(name).uniform(i) - 1.0f; }
 
@@ -32,14 +32,14 @@ class Recipe {
     for (const StateDict::Slot& slot : state.tensors()) {
       const Layer& layer = state.layers()[std::size_t(slot.entry.layer)];
       const std::string name(slot.entry.name().view());
-      const Random random = (*this)(name);
+      const RandomStream random = (*this)(name);
       const bool positive =
-          slot.entry.role == Role::running_var || (layer.op == Op::batch_norm && slot.entry.role == Role::weight);
+          slot.entry.role == TensorRole::running_var || (layer.op == LayerOp::batch_norm && slot.entry.role == TensorRole::weight);
       const float last = name.ends_with(bottleneck ? ".bn3.weight" : ".bn2.weight") ? 0.25f : 1.0f;
       float reach = 0.1f;
-      if (layer.op == Op::convolution)
+      if (layer.op == LayerOp::convolution)
         reach = float(std::sqrt(6.0 / (layer.in / layer.groups * layer.kernel * layer.kernel)));
-      if (layer.op == Op::linear && slot.entry.role == Role::weight) reach = float(std::sqrt(1.0 / layer.in));
+      if (layer.op == LayerOp::linear && slot.entry.role == TensorRole::weight) reach = float(std::sqrt(1.0 / layer.in));
       std::size_t i = 0;
       for (float& value : state[slot]) {
         const float r = random.uniform(i++);

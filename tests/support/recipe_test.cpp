@@ -19,12 +19,12 @@ std::uint32_t bits(float value) { return std::bit_cast<std::uint32_t>(value); }
 }  // namespace
 
 TEST_CASE("hash and mixer") {
-  CHECK(fnv1a("") == 0xcbf29ce484222325u);
-  CHECK(fnv1a("a") == 0xaf63dc4c8601ec8cu);
-  CHECK(fnv1a("conv1.weight") == 0x69a29a2cee47d254u);
-  CHECK(mix(1) == 0x5692161d100b05e5u);
-  CHECK(mix(0x9E3779B97F4A7C15u) == 0xe220a8397b1dcdafu);
-  CHECK(mix(0xffffffffffffffffu) == 0xb4d055fcf2cbbd7bu);
+  CHECK(detail::fnv1a("") == 0xcbf29ce484222325u);
+  CHECK(detail::fnv1a("a") == 0xaf63dc4c8601ec8cu);
+  CHECK(detail::fnv1a("conv1.weight") == 0x69a29a2cee47d254u);
+  CHECK(resnext::detail::mix(1) == 0x5692161d100b05e5u);
+  CHECK(resnext::detail::mix(0x9E3779B97F4A7C15u) == 0xe220a8397b1dcdafu);
+  CHECK(resnext::detail::mix(0xffffffffffffffffu) == 0xb4d055fcf2cbbd7bu);
 }
 
 TEST_CASE("elements of tensors, bit for bit") {
@@ -59,6 +59,6 @@ TEST_CASE("inputs, labels and probes") {
 }
 
 TEST_CASE("a seed makes other numbers") {
-  CHECK(support::Recipe(7)("input").bits(0) == Random(7, "input").bits(0));
+  CHECK(support::Recipe(7)("input").bits(0) == RandomStream(7, "input").bits(0));
   CHECK(support::Recipe(7)("input").bits(0) != support::Recipe()("input").bits(0));
 }

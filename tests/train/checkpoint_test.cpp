@@ -40,7 +40,7 @@ RunState some_state() {
 template <class Net>
 Parameters<Net> filled(std::uint64_t seed) {
   auto parameters = initialized<Net>(seed);
-  const Random random(seed, "all");
+  const RandomStream random(seed, "all");
   for (std::size_t i = 0; i < parameters.values().size(); ++i) parameters.values()[i] = random.uniform(i) - 0.25f;
   return parameters;
 }

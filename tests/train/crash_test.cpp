@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <resnext/train/checkpoint.hpp>
+#include <resnext/train/fit.hpp>
 
 #include "files.hpp"
 #include "train/run.hpp"

@@ -26,8 +26,8 @@ TEST_CASE("a run learns, evaluates every epoch and reports") {
   options.keep = 2;
   std::vector<EpochResult> epochs;
   options.epoch_done = [&](const EpochResult& result) { epochs.push_back(result); };
-  std::vector<Progress> reports;
-  options.progress = [&](const Progress& progress) { reports.push_back(progress); };
+  std::vector<TrainingProgress> reports;
+  options.progress = [&](const TrainingProgress& progress) { reports.push_back(progress); };
   CHECK(run.fit(options));
   REQUIRE(epochs.size() == 8);
   for (std::size_t i = 0; i < epochs.size(); ++i) {
@@ -221,7 +221,7 @@ TEST_CASE("a folder that is not there is an error before anything is lost in sil
 }
 
 TEST_CASE("the progress line") {
-  const Progress progress{1, 6, 50, 100, {.loss = 50, .correct = 75, .images = 100}, 5120.4, 65};
+  const TrainingProgress progress{1, 6, 50, 100, {.loss = 50, .correct = 75, .images = 100}, 5120.4, 65};
   CHECK(progress_line(progress, 10) ==
         "epoch 2/6 [=====>    ]  50 %  loss 0.5000  accuracy 75.00 %  5120 images/s  ETA 1:05");
   CHECK(progress_line(progress, 0) == "epoch 2/6  50 %  loss 0.5000  accuracy 75.00 %  5120 images/s  ETA 1:05");

@@ -22,7 +22,7 @@ inline Dataset stripes(int count, std::uint64_t seed) {
   data.height = data.width = 8;
   data.channels = 1;
   data.classes = 3;
-  const Random random(seed, "stripes");
+  const RandomStream random(seed, "stripes");
   for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(count); ++i) {
     const auto label = static_cast<std::int32_t>(random.below(i, 3));
     data.labels.push_back(label);
@@ -45,7 +45,7 @@ struct Run {
 
   explicit Run(int workers = 0)
       : train(train_data, recipe_of(train_data), {.batch = 8, .seed = 5, .workers = workers}),
-        test(test_data, evaluation(recipe_of(train_data)), {.batch = 16, .shuffle = false, .workers = 0}),
+        test(test_data, normalisation_only(recipe_of(train_data)), {.batch = 16, .shuffle = false, .workers = 0}),
         trainer(initialized<Tiny>(3), {.sgd = {.momentum = 0.9, .weight_decay = 1e-4, .nesterov = true}}) {}
 
   static FitOptions options(const std::filesystem::path& folder) {

@@ -2,4 +2,4 @@
 
 const void* second_unit();
 
-int main() { return second_unit() == &resnext::version ? 0 : 1; }
+int main() { return second_unit() == &resnext::library_version ? 0 : 1; }

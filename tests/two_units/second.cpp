@@ -1,3 +1,3 @@
 #include "all.hpp"
 
-const void* second_unit() { return &resnext::version; }
+const void* second_unit() { return &resnext::library_version; }

@@ -7,7 +7,7 @@
 #include <limits>
 #include <string_view>
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/error.hpp>
 #include <resnext/tensor/number.hpp>
 
@@ -28,8 +28,9 @@ inline constexpr std::int64_t most_values = std::int64_t{1} << 40;
 
 inline void check_extents(std::string_view path, std::initializer_list<NamedExtent> extents) {
   for (const auto& [name, value] : extents) {
-    if (value < 1) fail<ShapeError>(path, ": expected ", name, " to be at least 1, found ", value);
-    if (value > largest_extent) fail<ShapeError>(path, ": expected ", name, " to be at most 2^24, found ", value);
+    if (value < 1) throw_error<ShapeError>(path, ": expected ", name, " to be at least 1, found ", value);
+    if (value > largest_extent)
+      throw_error<ShapeError>(path, ": expected ", name, " to be at most 2^24, found ", value);
   }
 }
 
@@ -37,24 +38,24 @@ inline void check_extents(std::string_view path, std::initializer_list<NamedExte
 inline void check_map(std::string_view path, std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) {
   const auto pixels = checked_product({n, h, w}), values = checked_product({n, h, w, c});
   if (!pixels || *pixels > most_pixels || !values || *values > most_values) {
-    fail<ShapeError>(path, ": expected a map of fewer than 2^31 pixels and at most 2^40 values, found [", n, ", ", h,
-                     ", ", w, ", ", c, "]");
+    throw_error<ShapeError>(path, ": expected a map of fewer than 2^31 pixels and at most 2^40 values, found [", n,
+                            ", ", h, ", ", w, ", ", c, "]");
   }
 }
 
 inline void check_weights(std::string_view path, std::initializer_list<std::int64_t> extents) {
   const auto values = checked_product(extents);
-  if (!values || *values > most_values) fail<ShapeError>(path, ": expected at most 2^40 weights");
+  if (!values || *values > most_values) throw_error<ShapeError>(path, ": expected at most 2^40 weights");
 }
 
 inline void check_window(std::string_view path, int h, int w, int kernel, int padding) {
   if (padding < 0 || padding >= kernel) {
-    fail<ShapeError>(path, ": expected a padding of 0 to ", kernel - 1, " for a window of ", kernel, ", found ",
-                     padding);
+    throw_error<ShapeError>(path, ": expected a padding of 0 to ", kernel - 1, " for a window of ", kernel, ", found ",
+                            padding);
   }
   if (h + 2 * padding < kernel || w + 2 * padding < kernel) {
-    fail<ShapeError>(path, ": expected a map of at least ", kernel - 2 * padding, " x ", kernel - 2 * padding,
-                     ", found ", h, " x ", w, "; use a larger image");
+    throw_error<ShapeError>(path, ": expected a map of at least ", kernel - 2 * padding, " x ", kernel - 2 * padding,
+                            ", found ", h, " x ", w, "; use a larger image");
   }
 }
 
@@ -68,8 +69,8 @@ inline void check_shape(const ConvolutionShape& s, std::string_view path) {
   check_map(path, s.n, s.out_h(), s.out_w(), s.out);
   check_weights(path, {s.out, s.in, s.kernel, s.kernel});
   if (s.in % s.groups != 0 || s.out % s.groups != 0) {
-    fail<ShapeError>(path, ": expected in and out to be multiples of ", s.groups, " groups, found in ", s.in,
-                     " and out ", s.out);
+    throw_error<ShapeError>(path, ": expected in and out to be multiples of ", s.groups, " groups, found in ", s.in,
+                            " and out ", s.out);
   }
 }
 
@@ -77,7 +78,7 @@ inline void check_shape(const ConvolutionShape& s, std::string_view path) {
 inline void check_shape(const PoolShape& s, std::string_view path) {
   check_extents(path, {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"c", s.c}, {"kernel", s.kernel}, {"stride", s.stride}});
   if (s.kernel > 16)
-    fail<ShapeError>(path, ": expected a window of at most 16 x 16, found ", s.kernel, " x ", s.kernel);
+    throw_error<ShapeError>(path, ": expected a window of at most 16 x 16, found ", s.kernel, " x ", s.kernel);
   check_window(path, s.h, s.w, s.kernel, s.padding);
   check_map(path, s.n, s.h, s.w, s.c);
   check_map(path, s.n, s.out_h(), s.out_w(), s.c);
@@ -93,12 +94,12 @@ inline void check_shape(const MapShape& s, std::string_view path) {
 inline void check_shape(const MapShape& s, const NormOptions& options, std::string_view path) {
   check_shape(s, path);
   if (options.groups < 1 || s.n % options.groups != 0) {
-    fail<ShapeError>(path, ": expected the number of ghost batches to divide a batch of ", s.n, ", found ",
-                     options.groups);
+    throw_error<ShapeError>(path, ": expected the number of ghost batches to divide a batch of ", s.n, ", found ",
+                            options.groups);
   }
   if (std::int64_t{s.n / options.groups} * s.h * s.w == 1) {
-    fail<ShapeError>(path, ": expected more than 1 value per channel when training, found a map of ", s.h, " x ", s.w,
-                     " and ", s.n / options.groups, " image a (ghost) batch; use larger batches or images");
+    throw_error<ShapeError>(path, ": expected more than 1 value per channel when training, found a map of ", s.h, " x ",
+                            s.w, " and ", s.n / options.groups, " image a (ghost) batch; use larger batches or images");
   }
 }
 
@@ -115,7 +116,7 @@ inline void check_shape(const LossShape& s, std::string_view path) {
   check_extents(path, {{"n", s.n}, {"classes", s.classes}});
   check_map(path, s.n, 1, 1, s.classes);
   if (!(s.smoothing >= 0 && s.smoothing <= 1)) {
-    fail<ShapeError>(path, ": expected a label smoothing of 0 to 1, found ", s.smoothing);
+    throw_error<ShapeError>(path, ": expected a label smoothing of 0 to 1, found ", s.smoothing);
   }
 }
 

@@ -35,7 +35,7 @@ struct ChannelStatistics {
 
 /// Exact integer sums, rounded once. Throws ShapeError for an empty set.
 inline ChannelStatistics mean_and_std(const Dataset& dataset) {
-  if (dataset.images.empty()) fail<ShapeError>(dataset.name, ": expected at least one image, found none");
+  if (dataset.images.empty()) throw_error<ShapeError>(dataset.name, ": expected at least one image, found none");
   const auto channels = static_cast<std::size_t>(dataset.channels);
   std::vector<std::array<std::uint64_t, 256>> counts(channels);
   for (std::size_t i = 0; i < dataset.images.size(); ++i) ++counts[i % channels][dataset.images[i]];
@@ -66,7 +66,7 @@ inline Augmentation recipe_of(const Dataset& dataset) {
   return {4, true, statistics.mean, statistics.std};
 }
 /// What is left for evaluation: the normalisation.
-inline Augmentation evaluation(Augmentation augmentation) {
+inline Augmentation normalisation_only(Augmentation augmentation) {
   augmentation.pad = 0;
   augmentation.flip = false;
   return augmentation;
@@ -86,15 +86,16 @@ class Augmenter {
         flips_(seed, "flip"),
         crops_(seed, "crop") {
     if (augmentation.mean.size() != channels_ || augmentation.std.size() != channels_)
-      fail<OptionError>("augmentation: expected a mean and a std for each of ", channels, " channels, found ",
-                        augmentation.mean.size(), " and ", augmentation.std.size());
+      throw_error<OptionError>("augmentation: expected a mean and a std for each of ", channels, " channels, found ",
+                               augmentation.mean.size(), " and ", augmentation.std.size());
     if (pad_ < 0 || pad_ >= std::min(height, width))
-      fail<OptionError>("augmentation: expected a pad from 0 to ", std::min(height, width) - 1, ", found ", pad_);
+      throw_error<OptionError>("augmentation: expected a pad from 0 to ", std::min(height, width) - 1, ", found ",
+                               pad_);
     for (std::size_t c = 0; c < channels_; ++c) {
       const float mean = augmentation.mean[c], deviation = augmentation.std[c];
       if (!is_finite(mean) || !is_finite(deviation) || deviation <= 0)
-        fail<OptionError>("augmentation: channel ", c, ": expected a finite mean and a positive std, found ", mean,
-                          " and ", deviation);
+        throw_error<OptionError>("augmentation: channel ", c, ": expected a finite mean and a positive std, found ",
+                                 mean, " and ", deviation);
       for (int value = 0; value < 256; ++value) normalised_.push_back((static_cast<float>(value) - mean) / deviation);
     }
   }
@@ -134,7 +135,7 @@ class Augmenter {
   std::size_t channels_;
   int pad_;
   bool flip_;
-  Random flips_, crops_;
+  RandomStream flips_, crops_;
   std::vector<float> normalised_;  // [channels][256]
 };
 

@@ -37,15 +37,15 @@ inline void append_cifar(Dataset& dataset, const MappedFile& file, std::size_t r
   constexpr std::size_t plane = cifar_side * cifar_side, image = 3 * plane;
   const std::size_t record = label_bytes.size() + image;
   if (file.size() != records * record)
-    fail<FileError>(file.path(), ": expected ", records, " records of ", record, " bytes, ", records * record,
-                    " in all, found ", file.size(), file.size() % record ? " (no whole number of records)" : "");
+    throw_error<FileError>(file.path(), ": expected ", records, " records of ", record, " bytes, ", records * record,
+                           " in all, found ", file.size(), file.size() % record ? " (no whole number of records)" : "");
   const auto* from = reinterpret_cast<const std::uint8_t*>(file.bytes().data());
   dataset.images.resize((dataset.labels.size() + records) * image);
   for (std::size_t r = 0; r < records; ++r) {
     for (std::size_t l = 0; l < label_bytes.size(); ++l)
       if (from[l] >= label_bytes[l].classes)
-        fail<FileError>(file.path(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name, " label below ",
-                        label_bytes[l].classes, ", found ", int{from[l]});
+        throw_error<FileError>(file.path(), ": byte ", r * record + l, ": expected a ", label_bytes[l].name,
+                               " label below ", label_bytes[l].classes, ", found ", int{from[l]});
     std::uint8_t* to = dataset.images.data() + dataset.labels.size() * image;
     dataset.labels.push_back(from[use]);
     from += label_bytes.size();
@@ -76,9 +76,9 @@ inline Dataset read_cifar(std::string name, std::span<const std::filesystem::pat
 /// CIFAR-10 from the folder `cifar-10-batches-bin`: 50,000 + 10,000 pictures `[32, 32, 3]` of ten classes; class names
 /// from `batches.meta.txt` if it is there. Throws FileError when a file is missing, too short or long, or has a label
 /// beyond the classes.
-inline Dataset cifar10(Split split, const std::filesystem::path& folder) {
+inline Dataset cifar10(DatasetSplit split, const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
-  if (split == Split::test)
+  if (split == DatasetSplit::test)
     files.push_back(folder / "test_batch.bin");
   else
     for (int i = 1; i <= 5; ++i) files.push_back(folder / ("data_batch_" + std::to_string(i) + ".bin"));
@@ -88,8 +88,9 @@ inline Dataset cifar10(Split split, const std::filesystem::path& folder) {
 
 /// CIFAR-100 from the folder `cifar-100-binary`: 50,000 + 10,000 pictures `[32, 32, 3]`; class names from
 /// `fine_label_names.txt` or `coarse_label_names.txt` if it is there. Throws FileError as `cifar10` does.
-inline Dataset cifar100(Split split, const std::filesystem::path& folder, CifarLabels labels = CifarLabels::fine) {
-  const bool train = split == Split::train, fine = labels == CifarLabels::fine;
+inline Dataset cifar100(DatasetSplit split, const std::filesystem::path& folder,
+                        CifarLabels labels = CifarLabels::fine) {
+  const bool train = split == DatasetSplit::train, fine = labels == CifarLabels::fine;
   const std::array files{folder / (train ? "train.bin" : "test.bin")};
   constexpr std::array<detail::CifarLabel, 2> bytes{{{"coarse", 20}, {"fine", 100}}};
   return detail::read_cifar("CIFAR-100", files, train ? 50000 : 10000, bytes, fine ? 1 : 0,

@@ -21,10 +21,11 @@ namespace resnext {
 inline std::vector<std::string> read_class_names(const MappedFile& file, int classes) {
   constexpr std::size_t limit = 1 << 16;
   if (file.size() > limit)
-    fail<FileError>(file.path(), ": expected at most ", limit, " bytes of class names, found ", file.size());
+    throw_error<FileError>(file.path(), ": expected at most ", limit, " bytes of class names, found ", file.size());
   std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.size());
   if (const auto invalid = detail::first_invalid_utf8(text))
-    fail<FileError>(file.path(), ": byte ", *invalid, ": not UTF-8 (convert the class names, for instance with iconv)");
+    throw_error<FileError>(file.path(), ": byte ", *invalid,
+                           ": not UTF-8 (convert the class names, for instance with iconv)");
   constexpr std::string_view mark = "\xEF\xBB\xBF", space = " \t";
   if (text.starts_with(mark)) text.remove_prefix(mark.size());
   std::vector<std::string> names;
@@ -36,7 +37,7 @@ inline std::vector<std::string> read_class_names(const MappedFile& file, int cla
     if (!name.empty()) names.emplace_back(name);
   }
   if (names.size() != static_cast<std::size_t>(classes))
-    fail<FileError>(file.path(), ": expected ", classes, " class names, found ", names.size());
+    throw_error<FileError>(file.path(), ": expected ", classes, " class names, found ", names.size());
   return names;
 }
 

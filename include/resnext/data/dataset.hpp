@@ -11,7 +11,7 @@
 namespace resnext {
 
 /// Which part of a data set.
-enum class Split { train, test };
+enum class DatasetSplit { train, test };
 
 /// Pictures of one size with their classes. What the readers return is consistent; a set made by hand is checked by
 /// `Loader`.

@@ -34,7 +34,7 @@ class InflatedFile {
     gzip_ = bytes.size() >= 2 && bytes[0] == std::byte{0x1F} && bytes[1] == std::byte{0x8B};
     constexpr int gzip_only = 16;
     if (gzip_ && inflateInit2(&stream_, gzip_only + MAX_WBITS) != Z_OK)
-      fail<FileError>(file_.path(), ": zlib could not be set up");
+      throw_error<FileError>(file_.path(), ": zlib could not be set up");
   }
   InflatedFile(const InflatedFile&) = delete;
   InflatedFile& operator=(const InflatedFile&) = delete;
@@ -61,8 +61,8 @@ class InflatedFile {
   void expect_end() {
     const std::string end = place();
     std::array<std::uint8_t, 1> more;
-    if (take(more) != 0 || at_ != file_.size()) fail<FileError>(end, ": expected the end, found more bytes");
-    if (gzip_ && !ended_) fail<FileError>(place(), ": expected the end of the gzip member (truncated)");
+    if (take(more) != 0 || at_ != file_.size()) throw_error<FileError>(end, ": expected the end, found more bytes");
+    if (gzip_ && !ended_) throw_error<FileError>(place(), ": expected the end of the gzip member (truncated)");
   }
   /// The most bytes that may be left. Deflate makes at most 1032 of one.
   std::uint64_t most_left() const { return (file_.size() - at_) * (gzip_ ? 1032u : 1u); }
@@ -73,7 +73,7 @@ class InflatedFile {
  private:
   void check(std::size_t found, std::size_t expected, std::string_view what) const {
     if (found != expected)
-      fail<FileError>(place(), ": expected ", expected, " bytes of ", what, ", found ", found, " (truncated)");
+      throw_error<FileError>(place(), ": expected ", expected, " bytes of ", what, ", found ", found, " (truncated)");
   }
   std::size_t take(std::span<std::uint8_t> target) {
     const auto bytes = file_.bytes();
@@ -99,7 +99,7 @@ class InflatedFile {
       } else if (status == Z_BUF_ERROR) {
         break;  // no input left
       } else if (status != Z_OK) {
-        fail<FileError>(place(), ": gzip: ", stream_.msg ? stream_.msg : "damaged data");
+        throw_error<FileError>(place(), ": gzip: ", stream_.msg ? stream_.msg : "damaged data");
       }
     }
     return done;
@@ -109,7 +109,7 @@ class InflatedFile {
   void next_member() {
     const auto rest = file_.bytes().subspan(at_);
     if (rest.size() >= 2 && rest[0] == std::byte{0x1F} && rest[1] == std::byte{0x8B}) {
-      if (inflateReset(&stream_) != Z_OK) fail<FileError>(place(), ": zlib could not be set up");
+      if (inflateReset(&stream_) != Z_OK) throw_error<FileError>(place(), ": zlib could not be set up");
       return;
     }
     ended_ = true;
@@ -126,14 +126,15 @@ class InflatedFile {
 
 /// Reads an IDX file of unsigned bytes that is mapped or in memory. Throws FileError, with the offset, when it is of
 /// another type, or not exactly as long as its header says. Takes memory for what the file holds, whatever it claims.
-inline Array<std::uint8_t> read_idx(MappedFile mapped) {
+inline DenseArray<std::uint8_t> read_idx(MappedFile mapped) {
   const std::filesystem::path path = mapped.path();
   detail::InflatedFile file(std::move(mapped));
   std::array<std::uint8_t, 4> magic;
   file.read(magic, "an IDX header");
-  if (magic[0] != 0 || magic[1] != 0) fail<FileError>(path.string(), ": byte 0: not an IDX file");
-  if (magic[2] != 8) fail<FileError>(path.string(), ": byte 2: expected type 8 (unsigned byte), found ", int{magic[2]});
-  Array<std::uint8_t> array;
+  if (magic[0] != 0 || magic[1] != 0) throw_error<FileError>(path.string(), ": byte 0: not an IDX file");
+  if (magic[2] != 8)
+    throw_error<FileError>(path.string(), ": byte 2: expected type 8 (unsigned byte), found ", int{magic[2]});
+  DenseArray<std::uint8_t> array;
   for (int i = 0; i < magic[3]; ++i) {
     std::array<std::uint8_t, 4> extent;
     file.read(extent, "an IDX header");
@@ -141,35 +142,35 @@ inline Array<std::uint8_t> read_idx(MappedFile mapped) {
   }
   const auto size = checked_product(array.shape, 1);
   if (!size || *size > file.most_left())
-    fail<FileError>(file.place(), ": expected values of shape ", detail::shape_text(array.shape), ", found at most ",
-                    file.most_left(), " bytes (truncated)");
+    throw_error<FileError>(file.place(), ": expected values of shape ", detail::shape_text(array.shape),
+                           ", found at most ", file.most_left(), " bytes (truncated)");
   array.values = file.read(static_cast<std::size_t>(*size), "values");
   file.expect_end();
   return array;
 }
 
 /// Reads an IDX file of unsigned bytes. Throws FileError when it is missing, and as above.
-inline Array<std::uint8_t> read_idx(const std::filesystem::path& path) { return read_idx(MappedFile(path)); }
+inline DenseArray<std::uint8_t> read_idx(const std::filesystem::path& path) { return read_idx(MappedFile(path)); }
 
 /// Joins an IDX file of pictures `[N, H, W]` with one of labels `[N]`. Throws FileError when they do not belong
 /// together or a label has no class.
 inline Dataset read_idx_dataset(MappedFile image_file, MappedFile label_file, std::string name,
                                 std::vector<std::string> class_names) {
   const std::filesystem::path images = image_file.path(), labels = label_file.path();
-  Array<std::uint8_t> pictures = read_idx(std::move(image_file));
-  const Array<std::uint8_t> classes = read_idx(std::move(label_file));
+  DenseArray<std::uint8_t> pictures = read_idx(std::move(image_file));
+  const DenseArray<std::uint8_t> classes = read_idx(std::move(label_file));
   constexpr std::int64_t limit = 1 << 14;
   const auto& shape = pictures.shape;
   if (shape.size() != 3 || shape[0] < 1 || std::min(shape[1], shape[2]) < 1 || std::max(shape[1], shape[2]) > limit)
-    fail<FileError>(images.string(), ": expected pictures [N, H, W] with N at least 1 and H, W from 1 to ", limit,
-                    ", found ", detail::shape_text(shape));
+    throw_error<FileError>(images.string(), ": expected pictures [N, H, W] with N at least 1 and H, W from 1 to ",
+                           limit, ", found ", detail::shape_text(shape));
   if (classes.shape.size() != 1 || classes.shape[0] != shape[0])
-    fail<FileError>(labels.string(), ": expected labels [", shape[0], "] as ", images.filename().string(),
-                    " has pictures, found ", detail::shape_text(classes.shape));
+    throw_error<FileError>(labels.string(), ": expected labels [", shape[0], "] as ", images.filename().string(),
+                           " has pictures, found ", detail::shape_text(classes.shape));
   for (std::size_t i = 0; i < classes.values.size(); ++i)
     if (classes.values[i] >= class_names.size())
-      fail<FileError>(labels.string(), ": label ", i, ": expected less than ", class_names.size(), ", found ",
-                      int{classes.values[i]});
+      throw_error<FileError>(labels.string(), ": label ", i, ": expected less than ", class_names.size(), ", found ",
+                             int{classes.values[i]});
   Dataset dataset;
   dataset.name = std::move(name);
   dataset.height = static_cast<int>(shape[1]);
@@ -193,12 +194,12 @@ inline constexpr std::string_view fashion_mnist_folder = "/usr/share/datasets/fa
 
 /// Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 60,000 + 10,000 grey pictures 28 x 28 of ten classes. The four files may
 /// be compressed or not. Throws FileError as `read_idx_dataset` does.
-inline Dataset fashion_mnist(Split split, const std::filesystem::path& folder = fashion_mnist_folder) {
+inline Dataset fashion_mnist(DatasetSplit split, const std::filesystem::path& folder = fashion_mnist_folder) {
   const auto file = [&](std::string name) {
-    name = (split == Split::train ? "train-" : "t10k-") + name;
+    name = (split == DatasetSplit::train ? "train-" : "t10k-") + name;
     for (const auto& path : {folder / (name + ".gz"), folder / name})
       if (std::filesystem::exists(path)) return path;
-    fail<FileError>((folder / name).string(), "[.gz]: not found; Debian's package dataset-fashion-mnist has it");
+    throw_error<FileError>((folder / name).string(), "[.gz]: not found; Debian's package dataset-fashion-mnist has it");
   };
   const auto images = file("images-idx3-ubyte"), labels = file("labels-idx1-ubyte");
   return read_idx_dataset(

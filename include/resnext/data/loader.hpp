@@ -60,7 +60,8 @@ class Loader {
     const std::size_t step = stride();
     const std::size_t batches = (dataset.size() + (options.drop_last ? 0 : step - 1)) / step;
     if (batches == 0 || batches > std::numeric_limits<int>::max())
-      fail<OptionError>("loader: expected a batch of at most the data set's ", dataset.size(), " images, found ", step);
+      throw_error<OptionError>("loader: expected a batch of at most the data set's ", dataset.size(), " images, found ",
+                               step);
     batches_ = static_cast<int>(batches);
     const auto room = static_cast<std::size_t>(options.batch);
     for (Slot& slot : slots_) {
@@ -90,8 +91,8 @@ class Loader {
   /// one beyond the epoch.
   void start(int epoch, int batch = 0) {
     if (epoch < 0 || batch < 0 || batch > batches_)
-      fail<OptionError>("loader: expected an epoch from 0 and a batch from 0 to ", batches_, ", found ", epoch, " and ",
-                        batch);
+      throw_error<OptionError>("loader: expected an epoch from 0 and a batch from 0 to ", batches_, ", found ", epoch,
+                               " and ", batch);
     std::unique_lock lock(mutex_);
     limit_ = claimed_;  // nobody begins another batch
     changed_.wait(lock, [this] { return busy_ == 0; });
@@ -141,14 +142,14 @@ class Loader {
     if (dataset.height < 1 || dataset.width < 1 || dataset.channels < 1 || dataset.size() == 0 ||
         dataset.size() > std::numeric_limits<std::uint32_t>::max() ||
         dataset.images.size() != dataset.size() * dataset.image_size())
-      fail<ShapeError>("loader: ", dataset.name, ": expected N images [N, H, W, C] and N labels, found [",
-                       dataset.height, ", ", dataset.width, ", ", dataset.channels, "], ", dataset.images.size(),
-                       " values and ", dataset.size(), " labels");
-    if (options.batch < 1) fail<OptionError>("loader: expected a batch of at least 1, found ", options.batch);
+      throw_error<ShapeError>("loader: ", dataset.name, ": expected N images [N, H, W, C] and N labels, found [",
+                              dataset.height, ", ", dataset.width, ", ", dataset.channels, "], ", dataset.images.size(),
+                              " values and ", dataset.size(), " labels");
+    if (options.batch < 1) throw_error<OptionError>("loader: expected a batch of at least 1, found ", options.batch);
     if (options.workers < 0 || options.workers > 256)
-      fail<OptionError>("loader: expected 0 to 256 workers, found ", options.workers);
+      throw_error<OptionError>("loader: expected 0 to 256 workers, found ", options.workers);
     if (options.ranks < 1 || options.rank < 0 || options.rank >= options.ranks)
-      fail<OptionError>("loader: expected a rank from 0 to ", options.ranks - 1, ", found ", options.rank);
+      throw_error<OptionError>("loader: expected a rank from 0 to ", options.ranks - 1, ", found ", options.rank);
     return options;
   }
 
@@ -164,7 +165,7 @@ class Loader {
     if (std::exchange(order_epoch_, epoch) == epoch) return;
     std::iota(order_.begin(), order_.end(), 0u);
     if (!options_.shuffle) return;
-    const Random random = Random(options_.seed, "shuffle")[static_cast<std::uint64_t>(epoch)];
+    const RandomStream random = RandomStream(options_.seed, "shuffle")[static_cast<std::uint64_t>(epoch)];
     for (std::size_t i = order_.size() - 1; i > 0; --i)
       std::swap(order_[i], order_[random.below(i, static_cast<std::uint32_t>(i + 1))]);
   }
@@ -202,8 +203,8 @@ class Loader {
         const std::uint32_t index = slot.indices[i];
         const std::int32_t label = slot.labels[i] = dataset_.labels[index];
         if (label < 0 || label >= dataset_.classes)
-          fail<ShapeError>("loader: ", dataset_.name, ": image ", index, ": expected a label from 0 to ",
-                           dataset_.classes - 1, ", found ", label);
+          throw_error<ShapeError>("loader: ", dataset_.name, ": image ", index, ": expected a label from 0 to ",
+                                  dataset_.classes - 1, ", found ", label);
         augment_(dataset_.image(index), slot.batch.epoch, index,
                  std::span(slot.images).subspan(i * dataset_.image_size(), dataset_.image_size()));
       }

@@ -37,7 +37,7 @@ inline Preprocessing preprocessing_of(const Augmentation& augmentation, int size
 }
 
 /// The normalisation alone, for a `Loader` of pictures that are cropped already.
-inline Augmentation evaluation(const Preprocessing& preprocessing) {
+inline Augmentation normalisation_only(const Preprocessing& preprocessing) {
   Augmentation augmentation{0, false, preprocessing.mean, preprocessing.std};
   for (auto* values : {&augmentation.mean, &augmentation.std}) {
     for (float& value : *values) value *= 255;
@@ -48,17 +48,17 @@ inline Augmentation evaluation(const Preprocessing& preprocessing) {
 /// @throws OptionError when it is none for pictures of so many channels
 inline void check_preprocessing(const Preprocessing& preprocessing, int channels) {
   if (preprocessing.crop < 1 || preprocessing.resize < preprocessing.crop)
-    fail<OptionError>("preprocessing: expected a crop from 1 to the resized side of ", preprocessing.resize, ", found ",
-                      preprocessing.crop);
+    throw_error<OptionError>("preprocessing: expected a crop from 1 to the resized side of ", preprocessing.resize,
+                             ", found ", preprocessing.crop);
   const auto expected = static_cast<std::size_t>(channels);
   if (preprocessing.mean.size() != expected || preprocessing.std.size() != expected)
-    fail<OptionError>("preprocessing: expected a mean and a std for each of ", channels, " channels, found ",
-                      preprocessing.mean.size(), " and ", preprocessing.std.size());
+    throw_error<OptionError>("preprocessing: expected a mean and a std for each of ", channels, " channels, found ",
+                             preprocessing.mean.size(), " and ", preprocessing.std.size());
   for (std::size_t c = 0; c < expected; ++c) {
     const float mean = preprocessing.mean[c], deviation = preprocessing.std[c];
     if (!is_finite(mean) || !is_finite(deviation) || !(deviation > 0))
-      fail<OptionError>("preprocessing: channel ", c, ": expected a finite mean and a positive std, found ", mean,
-                        " and ", deviation);
+      throw_error<OptionError>("preprocessing: channel ", c, ": expected a finite mean and a positive std, found ",
+                               mean, " and ", deviation);
   }
 }
 
@@ -67,8 +67,8 @@ inline void check_preprocessing(const Preprocessing& preprocessing, int channels
 inline Image cropped(const Image& picture, const Preprocessing& preprocessing) {
   const Image channels = preprocessing.mean.size() == 1 ? to_grey(picture) : picture;
   if (static_cast<std::size_t>(channels.channels) != preprocessing.mean.size())
-    fail<ShapeError>("preprocessing: expected a picture of ", preprocessing.mean.size(), " channels, found ",
-                     picture.channels);
+    throw_error<ShapeError>("preprocessing: expected a picture of ", preprocessing.mean.size(), " channels, found ",
+                            picture.channels);
   return resized_center_crop(channels, preprocessing.resize, preprocessing.crop, preprocessing.crop);
 }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include <resnext/error.hpp>
-#include <resnext/io/image.hpp>
+#include <resnext/tensor/image.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {
@@ -123,8 +123,8 @@ inline Image resized_region(const Image& image, std::int64_t height, std::int64_
 /// Throws ShapeError for a picture of another number of pixels than its extents say, and for one of none.
 inline void check_resize(const Image& image, std::int64_t height, std::int64_t width) {
   if (image.height < 1 || image.width < 1 || height < 1 || width < 1) {
-    fail<ShapeError>("resize: expected extents of at least 1, found ", image.height, " x ", image.width, " to ", height,
-                     " x ", width);
+    throw_error<ShapeError>("resize: expected extents of at least 1, found ", image.height, " x ", image.width, " to ",
+                            height, " x ", width);
   }
   check_image(image, "resize");
 }
@@ -144,8 +144,8 @@ inline Extents shorter_side(const Image& image, int size) {
 /// torchvision has it. Throws ShapeError when the picture is smaller.
 inline Region center(const Extents& whole, int height, int width) {
   if (height < 1 || width < 1 || whole.height < height || whole.width < width) {
-    fail<ShapeError>("center crop: expected an image of at least ", height, " x ", width, ", found ", whole.height,
-                     " x ", whole.width);
+    throw_error<ShapeError>("center crop: expected an image of at least ", height, " x ", width, ", found ",
+                            whole.height, " x ", whole.width);
   }
   const auto half = [](std::int64_t rest) {
     return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(rest) / 2));
@@ -169,8 +169,8 @@ inline Image resized_shorter_side(const Image& image, int size) {
   detail::check_resize(image, height, width);
   const auto pixels = checked_product({height, width});
   if (!pixels || *pixels > static_cast<std::uint64_t>(max_image_pixels)) {
-    fail<ShapeError>("resize: expected at most ", max_image_pixels, " pixels, found ", image.height, " x ", image.width,
-                     " to ", height, " x ", width);
+    throw_error<ShapeError>("resize: expected at most ", max_image_pixels, " pixels, found ", image.height, " x ",
+                            image.width, " to ", height, " x ", width);
   }
   return resized(image, static_cast<int>(height), static_cast<int>(width));
 }

@@ -119,13 +119,14 @@ class TemporaryFolder {
 /// `max_image_pixels`; FileError when the picture cannot be written
 inline bool draw_contact_sheet(const std::filesystem::path& picture, std::span<const SheetCell> cells,
                                int columns = 8) {
-  if (cells.empty() || columns < 1) fail<ShapeError>(picture.string(), ": expected at least one cell and one column");
+  if (cells.empty() || columns < 1)
+    throw_error<ShapeError>(picture.string(), ": expected at least one cell and one column");
   for (const SheetCell& cell : cells) detail::check_image(cell.image, picture.string());
   const auto rows = static_cast<std::int64_t>((cells.size() - 1) / static_cast<std::size_t>(columns) + 1);
   const auto pixels = checked_product({columns, detail::sheet_width, rows, detail::sheet_height});
   if (!pixels || *pixels > static_cast<std::uint64_t>(max_image_pixels)) {
-    fail<ShapeError>(picture.string(), ": expected a sheet of at most ", max_image_pixels, " pixels, found ", rows,
-                     " rows of ", columns, " cells");
+    throw_error<ShapeError>(picture.string(), ": expected a sheet of at most ", max_image_pixels, " pixels, found ",
+                            rows, " rows of ", columns, " cells");
   }
   const Image canvas = detail::sheet_canvas(cells, columns, static_cast<int>(rows));
 

@@ -37,8 +37,8 @@ class Predictor {
       : classify_(parameters), preprocessing_(std::move(preprocessing)), class_names_(std::move(class_names)) {
     check_preprocessing(preprocessing_, Net::inputs);
     if (!class_names_.empty() && class_names_.size() != static_cast<std::size_t>(Net::classes))
-      fail<OptionError>("predictor: expected a name for each of ", Net::classes, " classes or none, found ",
-                        class_names_.size());
+      throw_error<OptionError>("predictor: expected a name for each of ", Net::classes, " classes or none, found ",
+                               class_names_.size());
   }
 
   /// The `k` most probable classes, the largest logit first; all of them if there are fewer.

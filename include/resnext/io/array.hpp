@@ -13,7 +13,7 @@ namespace resnext {
 
 /// A dense array, row-major; the shape `[]` is a scalar.
 template <class T>
-struct Array {
+struct DenseArray {
   std::vector<std::int64_t> shape;  ///< extents, the slowest first
   std::vector<T> values;            ///< the product of the extents
 };

@@ -6,6 +6,7 @@
 #include <sys/mman.h>  // mmap
 #include <sys/stat.h>  // fstat
 #include <unistd.h>    // write, fsync, close
+#include <filesystem>
 
 #include <array>
 #include <atomic>
@@ -21,6 +22,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace resnext {
 
@@ -31,7 +33,7 @@ namespace detail {
 /// Throws FileError "path: could not ACTION: reason" for the current errno.
 [[noreturn]] inline void fail_errno(const std::string& path, std::string_view action) {
   const int code = errno;
-  fail<FileError>(path, ": could not ", action, ": ", std::generic_category().message(code));
+  throw_error<FileError>(path, ": could not ", action, ": ", std::generic_category().message(code));
 }
 
 /// A name from a file, fit for a message: in quotes, control characters replaced, at most 120 bytes long.
@@ -76,7 +78,7 @@ class MappedFile {
     if (file.get() < 0) detail::fail_errno(path, "open");
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) detail::fail_errno(path, "examine");
-    if (!S_ISREG(status.st_mode)) fail<FileError>(path, ": expected a regular file");
+    if (!S_ISREG(status.st_mode)) throw_error<FileError>(path, ": expected a regular file");
     size_ = static_cast<std::size_t>(status.st_size);
     if (size_ == 0) return;  // an empty mapping is an error of mmap, an empty file is none
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
@@ -136,7 +138,7 @@ namespace detail {
 inline std::string temporary_stem(std::string_view name) {
   constexpr std::size_t longest = 100;  // file systems take 143 to 255 bytes, of which the ending needs 23
   if (name.size() <= longest) return std::string(name);
-  return ".resnext-" + std::to_string(fnv1a(name));
+  return ".resnext-" + std::to_string(detail::fnv1a(name));
 }
 
 /// True for a name that begins with `stem`, or with what it becomes when it is too long, and ends as AtomicFile ends
@@ -168,7 +170,8 @@ inline std::string link_target(const std::string& path) {
     const ssize_t size = ::readlink(target.c_str(), text.data(), text.size());
     if (size <= 0) return target;  // no link
     if (target.starts_with("/proc/") || target.starts_with("/dev/fd/")) return {};
-    if (links == 40) fail<FileError>(path, ": could not write: the symbolic links do not end");  // Linux follows 40
+    if (links == 40)
+      throw_error<FileError>(path, ": could not write: the symbolic links do not end");  // Linux follows 40
     const std::string next(text.data(), static_cast<std::size_t>(size));
     target = next.front() == '/' ? next : folder_of(target) + next;
   }
@@ -219,7 +222,7 @@ class AtomicFile {
     struct stat old {};
     const bool exists = ::stat(path_.c_str(), &old) == 0;
     if (!exists && errno != ENOENT) detail::fail_errno(path_, "write");
-    if (exists && S_ISDIR(old.st_mode)) fail<FileError>(path_, ": expected the name of a file, found a folder");
+    if (exists && S_ISDIR(old.st_mode)) throw_error<FileError>(path_, ": expected the name of a file, found a folder");
     if (!exists || S_ISREG(old.st_mode)) {
       target_ = detail::link_target(path_);
       if (!target_.empty()) return create(exists ? &old : nullptr);
@@ -259,5 +262,19 @@ inline void write_file(const std::string& path, std::initializer_list<std::span<
   for (const auto part : parts) file.write(part);
   file.commit();
 }
+
+namespace detail {
+
+/// Removes what was left behind when writers of files whose names begin with `stem` were killed.
+inline void remove_leftovers(const std::filesystem::path& folder, std::string_view stem) {
+  std::error_code ignored;  // what cannot be removed stays
+  std::vector<std::filesystem::path> leftovers;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder, ignored)) {
+    if (is_temporary(entry.path().filename().string(), stem)) leftovers.push_back(entry.path());
+  }
+  for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
+}
+
+}  // namespace detail
 
 }  // namespace resnext

@@ -93,8 +93,8 @@ inline void draw_with_gnuplot(const std::filesystem::path& picture, int width, i
   const detail::TemporaryFile input(std::tmpfile()), output(std::tmpfile()), messages(std::tmpfile());
   if (!input || !output || !messages || std::fwrite(all.data(), 1, all.size(), input.get()) != all.size() ||
       std::fflush(input.get()) != 0) {
-    fail<FileError>(picture.string(),
-                    ": could not write the script for gnuplot: ", std::generic_category().message(errno));
+    throw_error<FileError>(picture.string(),
+                           ": could not write the script for gnuplot: ", std::generic_category().message(errno));
   }
   std::rewind(input.get());
   posix_spawn_file_actions_t actions;
@@ -114,13 +114,13 @@ inline void draw_with_gnuplot(const std::filesystem::path& picture, int width, i
   // POSIX lets a child that could not start say so by this status.
   if (error == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 127) error = ENOENT;
   if (error != 0) {
-    fail<FileError>(picture.string(), ": not drawn: gnuplot did not start (Debian package gnuplot-nox): ",
-                    std::generic_category().message(error));
+    throw_error<FileError>(picture.string(), ": not drawn: gnuplot did not start (Debian package gnuplot-nox): ",
+                           std::generic_category().message(error));
   }
   const std::string drawn = detail::content_of(output.get());
   if (status != 0 || drawn.empty()) {
-    fail<FileError>(picture.string(), ": not drawn: gnuplot failed: ",
-                    std::string_view(detail::content_of(messages.get())).substr(0, 400));
+    throw_error<FileError>(picture.string(), ": not drawn: gnuplot failed: ",
+                           std::string_view(detail::content_of(messages.get())).substr(0, 400));
   }
   write_file(picture, {bytes_of(drawn)});
 }

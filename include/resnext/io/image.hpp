@@ -12,9 +12,9 @@
 #include <filesystem>
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/tensor/image.hpp>
 #include <resnext/tensor/number.hpp>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,28 +25,7 @@
 
 namespace resnext {
 
-/// A picture of 8 bits a channel, `[height, width, channels]`, row-major; 3 channels are red, green, blue.
-struct Image {
-  int height = 0;                    ///< rows
-  int width = 0;                     ///< columns
-  int channels = 3;                  ///< 1 (grey) or 3
-  std::vector<std::uint8_t> pixels;  ///< height * width * channels
-};
-
-/// The largest picture that is decoded unless the caller says otherwise, in pixels: 400 MB of RGB.
-inline constexpr std::int64_t max_image_pixels = std::int64_t{1} << 27;
-
 namespace detail {
-
-/// Throws ShapeError, with `name` before it, unless the extents are those of the pixels.
-inline void check_image(const Image& image, const std::string& name) {
-  const auto size = checked_product({image.height, image.width, image.channels});
-  if (image.height >= 1 && image.width >= 1 && (image.channels == 1 || image.channels == 3) &&
-      size == image.pixels.size())
-    return;
-  fail<ShapeError>(name, ": expected the pixels of an image [height, width, 1 or 3], found [", image.height, ", ",
-                   image.width, ", ", image.channels, "] with ", image.pixels.size(), " values");
-}
 
 // Both decoders report errors through longjmp, which must not jump over a destructor. Everything with a destructor is
 // therefore a member of the decoder, made before setjmp and destroyed after it, and the function that calls setjmp has
@@ -208,14 +187,15 @@ inline Image decode_image(std::span<const std::byte> bytes, const std::filesyste
   };
   Image image;
   const auto decode = [&](auto&& decoder, std::string_view kind) {
-    if (!decoder.decode(bytes, max_pixels, image)) fail<FileError>(name.string(), ": ", kind, ": ", decoder.message());
+    if (!decoder.decode(bytes, max_pixels, image))
+      throw_error<FileError>(name.string(), ": ", kind, ": ", decoder.message());
   };
   if (starts_with("\xFF\xD8\xFF"))
     decode(detail::JpegDecoder(), "JPEG");
   else if (starts_with("\x89PNG\r\n\x1A\n"))
     decode(detail::PngDecoder(), "PNG");
   else
-    fail<FileError>(name.string(), ": byte 0: expected a JPEG or PNG picture");
+    throw_error<FileError>(name.string(), ": byte 0: expected a JPEG or PNG picture");
   return image;
 }
 
@@ -236,7 +216,7 @@ inline void write_png(const std::filesystem::path& path, const Image& image) {
   png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(header);
   std::vector<std::uint8_t> bytes(size);
   if (!png_image_write_to_memory(&header, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr))
-    fail<FileError>(path.string(), ": PNG: ", header.message);
+    throw_error<FileError>(path.string(), ": PNG: ", header.message);
   write_file(path, {bytes_of(bytes).first(size)});
 }
 

@@ -124,7 +124,7 @@ class NpyHeaderParser {
  private:
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail<FileError>(path_, ": byte ", offset_ + at_, ": ", parts...);
+    throw_error<FileError>(path_, ": byte ", offset_ + at_, ": ", parts...);
   }
   void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\f\r\n", at_), text_.size()); }
   bool accept(char c) {
@@ -191,16 +191,17 @@ inline std::size_t read_npy_header(const MappedFile& file, NpyHeader& header) {
   constexpr std::string_view magic = "\x93NUMPY";
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.size());
   const std::string& name = file.path();
-  if (!text.starts_with(magic) || text.size() < 10) fail<FileError>(name, ": byte 0: not an .npy file");
+  if (!text.starts_with(magic) || text.size() < 10) throw_error<FileError>(name, ": byte 0: not an .npy file");
   const char major = text[6];
   if (major < 1 || major > 3 || text[7] != 0)
-    fail<FileError>(name, ": byte 6: expected .npy version 1.0, 2.0 or 3.0, found ", int{major}, ".", int{text[7]});
+    throw_error<FileError>(name, ": byte 6: expected .npy version 1.0, 2.0 or 3.0, found ", int{major}, ".",
+                           int{text[7]});
   const std::size_t start = major == 1 ? 10 : 12;
   std::uint32_t length = 0;
   if (text.size() >= start) std::memcpy(&length, text.data() + 8, start - 8);
   if (text.size() < start || length > text.size() - start)
-    fail<FileError>(name, ": byte 8: expected a header within the file's ", text.size(), " bytes, found a length of ",
-                    length, " (truncated?)");
+    throw_error<FileError>(name, ": byte 8: expected a header within the file's ", text.size(),
+                           " bytes, found a length of ", length, " (truncated?)");
   header = NpyHeaderParser(text.substr(start, length), start, file.path()).parse();
   return start + length;
 }
@@ -219,17 +220,17 @@ bool npy_holds(const std::string& path) {
 /// array of another type is an error, except that floating types convert to float and double (float16 is read too), and
 /// so does uint8. Throws FileError for everything that is not exactly an .npy file of such an array.
 template <NpyElement T>
-Array<T> read_npy(const std::string& path) {
+DenseArray<T> read_npy(const std::string& path) {
   const MappedFile file(path);
   detail::NpyHeader header;
   const std::size_t start = detail::read_npy_header(file, header);
   const auto data = file.bytes().subspan(start);
 
-  Array<T> array;
+  DenseArray<T> array;
   const auto take = [&]<class From, class Convert>(From, Convert convert) {
     if (checked_product(header.shape, sizeof(From)) != data.size())
-      fail<FileError>(path, ": byte ", start, ": expected the data of shape ", detail::shape_text(header.shape), " of ",
-                      header.descr, ", found ", data.size(), " bytes");
+      throw_error<FileError>(path, ": byte ", start, ": expected the data of shape ", detail::shape_text(header.shape),
+                             " of ", header.descr, ", found ", data.size(), " bytes");
     const std::size_t rank = header.shape.size();
     // How far apart in the file neighbours along each axis are, and the index of the element that comes next.
     std::vector<std::size_t> strides(rank, 1), index(rank, 0);
@@ -268,7 +269,8 @@ Array<T> read_npy(const std::string& path) {
   } else if (real && header.type == NpyType::f8) {
     take(double{}, [](double value) { return static_cast<T>(to_float(value)); });
   } else {
-    fail<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ", detail::quoted(header.descr));
+    throw_error<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ",
+                           detail::quoted(header.descr));
   }
   array.shape = std::move(header.shape);
   return array;
@@ -282,7 +284,8 @@ void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, 
   using T = std::remove_cv_t<typename decltype(view)::element_type>;
   static_assert(NpyElement<T>, "write_npy takes float, double, uint8_t, int32_t or int64_t");
   if (checked_product(shape, sizeof(T)) != view.size_bytes())
-    fail<ShapeError>(path, ": expected the shape of ", view.size(), " elements, found ", detail::shape_text(shape));
+    throw_error<ShapeError>(path, ": expected the shape of ", view.size(), " elements, found ",
+                            detail::shape_text(shape));
   std::string extents;
   for (const std::int64_t extent : shape) extents += std::to_string(extent) + (shape.size() == 1 ? "," : ", ");
   if (shape.size() > 1) extents.resize(extents.size() - 2);
@@ -291,7 +294,7 @@ void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, 
   constexpr std::size_t start = 10;
   header.resize((start + header.size() + 1 + 63) / 64 * 64 - start, ' ');  // the data start at a multiple of 64
   header.back() = '\n';
-  if (header.size() > 0xFFFF) fail<ShapeError>(path, ": too many dimensions");
+  if (header.size() > 0xFFFF) throw_error<ShapeError>(path, ": too many dimensions");
   const std::array<unsigned char, start> prefix{0x93,
                                                 'N',
                                                 'U',

@@ -14,6 +14,7 @@
 #include <optional>
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
+#include <resnext/io/dtype.hpp>
 #include <resnext/io/file.hpp>
 #include <resnext/io/utf8.hpp>
 #include <resnext/tensor/number.hpp>
@@ -25,32 +26,7 @@
 
 namespace resnext {
 
-/// The element types of a safetensors file.
-// NOLINTNEXTLINE(readability-identifier-naming): spelled as in the files
-enum class Dtype : std::uint8_t { F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8, BOOL };
-
 namespace detail {
-
-struct DtypeRow {
-  std::string_view name;
-  std::size_t bytes;
-};
-
-inline constexpr std::array<DtypeRow, 15> dtype_rows{{{"F64", 8},
-                                                      {"F32", 4},
-                                                      {"F16", 2},
-                                                      {"BF16", 2},
-                                                      {"F8_E4M3", 1},
-                                                      {"F8_E5M2", 1},
-                                                      {"I64", 8},
-                                                      {"I32", 4},
-                                                      {"I16", 2},
-                                                      {"I8", 1},
-                                                      {"U64", 8},
-                                                      {"U32", 4},
-                                                      {"U16", 2},
-                                                      {"U8", 1},
-                                                      {"BOOL", 1}}};
 
 inline constexpr std::uint64_t max_safetensors_header = 100'000'000;  // the reference implementation's limit
 inline constexpr std::size_t max_safetensors_rank = 64;
@@ -66,7 +42,7 @@ class HeaderParser {
   /// Throws FileError "path: header, byte N: ...". N counts from the start of the file.
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail<FileError>(path_, ": header, byte ", at_ + sizeof(std::uint64_t), ": ", parts...);
+    throw_error<FileError>(path_, ": header, byte ", at_ + sizeof(std::uint64_t), ": ", parts...);
   }
 
   bool accept(char c) {
@@ -210,11 +186,6 @@ class HeaderParser {
 
 }  // namespace detail
 
-/// The name of an element type as the file spells it, e.g. "BF16".
-inline std::string_view name_of(Dtype dtype) { return detail::dtype_rows[static_cast<std::size_t>(dtype)].name; }
-/// The bytes of one element.
-inline std::size_t size_of(Dtype dtype) { return detail::dtype_rows[static_cast<std::size_t>(dtype)].bytes; }
-
 /// A safetensors file, mapped and checked as a whole by the constructor.
 class Safetensors {
  public:
@@ -227,7 +198,7 @@ class Safetensors {
     std::uint64_t end;                ///< the byte after its last
 
     /// The product of the extents.
-    std::size_t elements() const { return static_cast<std::size_t>(end - begin) / size_of(dtype); }
+    std::size_t elements() const { return static_cast<std::size_t>(end - begin) / dtype_size(dtype); }
   };
 
   /// Throws FileError, which names the file and the tensor or byte, unless the file is well-formed in every respect:
@@ -240,12 +211,12 @@ class Safetensors {
     const auto bytes = file_.bytes();
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length)
-      fail<FileError>(path(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
+      throw_error<FileError>(path(), ": expected at least 8 bytes of safetensors, found ", bytes.size());
     std::memcpy(&length, bytes.data(), sizeof length);
     const std::uint64_t limit = std::min<std::uint64_t>(bytes.size() - sizeof length, detail::max_safetensors_header);
     if (length > limit)
-      fail<FileError>(path(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
-                      " (truncated, or not a safetensors file)");
+      throw_error<FileError>(path(), ": bytes 0 to 7: expected a header of at most ", limit, " bytes, found ", length,
+                             " (truncated, or not a safetensors file)");
     const auto header = bytes.subspan(sizeof length, static_cast<std::size_t>(length));
     data_ = bytes.subspan(sizeof length + header.size());
     parse({reinterpret_cast<const char*>(header.data()), header.size()});
@@ -346,7 +317,7 @@ class Safetensors {
   void parse(std::string_view header) {
     detail::HeaderParser parser(header, path());
     if (const auto bad = detail::first_invalid_utf8(header))
-      fail<FileError>(path(), ": header, byte ", *bad + sizeof(std::uint64_t), ": not UTF-8");
+      throw_error<FileError>(path(), ": header, byte ", *bad + sizeof(std::uint64_t), ": not UTF-8");
     if (!header.starts_with('{')) parser.refuse("expected '{' (not a safetensors file)");
     bool has_metadata = false;
     parser.object([&](std::string name) {
@@ -406,33 +377,35 @@ class Safetensors {
       const Entry& entry = entries_[i];
       const auto where = [&] { return path() + ": tensor " + detail::quoted(entry.name); };
       if (entry.begin != at)
-        fail<FileError>(where(), ": expected data_offsets from ", at, ", found ", entry.begin,
-                        entry.begin < at ? " (overlap)" : " (hole)");
+        throw_error<FileError>(where(), ": expected data_offsets from ", at, ", found ", entry.begin,
+                               entry.begin < at ? " (overlap)" : " (hole)");
       if (entry.end < entry.begin || entry.end > data_.size())
-        fail<FileError>(where(), ": expected the end of its data between ", entry.begin, " and ", data_.size(),
-                        ", found ", entry.end, " (file truncated?)");
-      const auto size = checked_product(entry.shape, size_of(entry.dtype));
-      if (!size) fail<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " is too large");
+        throw_error<FileError>(where(), ": expected the end of its data between ", entry.begin, " and ", data_.size(),
+                               ", found ", entry.end, " (file truncated?)");
+      const auto size = checked_product(entry.shape, dtype_size(entry.dtype));
+      if (!size) throw_error<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " is too large");
       if (*size != entry.end - entry.begin)
-        fail<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " of ", name_of(entry.dtype), " takes ",
-                        *size, " bytes, found ", entry.end - entry.begin);
+        throw_error<FileError>(where(), ": shape ", detail::shape_text(entry.shape), " of ", dtype_name(entry.dtype),
+                               " takes ", *size, " bytes, found ", entry.end - entry.begin);
       at = entry.end;
     }
-    if (at != data_.size()) fail<FileError>(path(), ": expected ", at, " bytes of tensors, found ", data_.size());
+    if (at != data_.size())
+      throw_error<FileError>(path(), ": expected ", at, " bytes of tensors, found ", data_.size());
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
     const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
                                           [](const Entry& a, const Entry& b) { return a.name == b.name; });
-    if (twice != entries_.end()) fail<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
+    if (twice != entries_.end())
+      throw_error<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
   }
 
   void check_size(const Entry& entry, std::size_t size) const {
     if (size != entry.elements())
-      fail<ShapeError>(path(), ": tensor ", detail::quoted(entry.name), ": expected room for ", entry.elements(),
-                       " elements, found ", size);
+      throw_error<ShapeError>(path(), ": tensor ", detail::quoted(entry.name), ": expected room for ", entry.elements(),
+                              " elements, found ", size);
   }
   [[noreturn]] void refuse_type(const Entry& entry, std::string_view expected) const {
-    fail<FileError>(path(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
-                    name_of(entry.dtype));
+    throw_error<FileError>(path(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
+                           dtype_name(entry.dtype));
   }
 
   template <class From, class To, class Convert>
@@ -477,7 +450,7 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
                               const std::map<std::string, std::string>& metadata = {}) {
   const auto text = [&](std::string_view string) {
     if (detail::first_invalid_utf8(string))
-      fail<OptionError>(path, ": the name ", detail::quoted(string), " is not UTF-8");
+      throw_error<OptionError>(path, ": the name ", detail::quoted(string), " is not UTF-8");
     return detail::json_string(string);
   };
   std::vector<const TensorView*> order;
@@ -486,15 +459,15 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
   for (std::size_t i = 0; i < order.size(); ++i) {
     const TensorView& tensor = *order[i];
     if (tensor.name == "__metadata__" || (i > 0 && tensor.name == order[i - 1]->name))
-      fail<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name), " is reserved or given twice");
-    const auto size = checked_product(tensor.shape, size_of(tensor.dtype));
+      throw_error<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name), " is reserved or given twice");
+    const auto size = checked_product(tensor.shape, dtype_size(tensor.dtype));
     if (size != tensor.bytes.size())
-      fail<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ", detail::shape_text(tensor.shape),
-                       " of ", name_of(tensor.dtype), " takes ", size.value_or(0), " bytes, found ",
-                       tensor.bytes.size());
+      throw_error<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ",
+                              detail::shape_text(tensor.shape), " of ", dtype_name(tensor.dtype), " takes ",
+                              size.value_or(0), " bytes, found ", tensor.bytes.size());
   }
   std::stable_sort(order.begin(), order.end(),
-                   [](const auto* a, const auto* b) { return size_of(a->dtype) > size_of(b->dtype); });
+                   [](const auto* a, const auto* b) { return dtype_size(a->dtype) > dtype_size(b->dtype); });
 
   std::string header = "{";
   if (!metadata.empty()) {
@@ -507,7 +480,7 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
   for (const TensorView* tensor : order) {
     const std::array<std::int64_t, 2> place{static_cast<std::int64_t>(offset),
                                             static_cast<std::int64_t>(offset += tensor->bytes.size())};
-    header += text(tensor->name) + ":{\"dtype\":\"" + std::string(name_of(tensor->dtype)) +
+    header += text(tensor->name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor->dtype)) +
               "\",\"shape\":" + detail::shape_text(tensor->shape, ",") +
               ",\"data_offsets\":" + detail::shape_text(place, ",") + "},";
   }

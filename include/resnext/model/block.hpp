@@ -19,23 +19,23 @@ struct BlockOptions {
 };
 
 /// Where a block stands; all that its template rules leave open follows from this.
-struct Place {
-  int stage = 0;   ///< from 0
-  int block = 0;   ///< from 0, in the stage
-  int in = 0;      ///< channels that come in
-  int planes = 0;  ///< n of stage 0; the block's own is `planes << stage`
-  Name prefix;     ///< `layer1.0.`
+struct BlockPlace {
+  int stage = 0;     ///< from 0
+  int block = 0;     ///< from 0, in the stage
+  int in = 0;        ///< channels that come in
+  int planes = 0;    ///< n of stage 0; the block's own is `planes << stage`
+  LayerName prefix;  ///< `layer1.0.`
 
   /// 2 where the map is halved: in the first block of every stage but the first.
   constexpr int stride() const { return stage > 0 && block == 0 ? 2 : 1; }
   /// The name of a row of the block.
-  constexpr Name path(std::string_view part) const { return Name(prefix).append(part); }
+  constexpr LayerName path(std::string_view part) const { return LayerName(prefix).append(part); }
 };
 
 namespace detail {
 
 /// Adds the shortcut to `branch`, then ReLU. Returns the block's output.
-constexpr int close_block(TableBuilder& table, Place at, BlockOptions options, int input, int branch, int out) {
+constexpr int close_block(TableBuilder& table, BlockPlace at, BlockOptions options, int input, int branch, int out) {
   if (options.residual) {
     int shortcut = input;
     if (options.shortcut == Shortcut::projection_always || at.stride() != 1 || at.in != out) {
@@ -53,13 +53,13 @@ constexpr int close_block(TableBuilder& table, Place at, BlockOptions options, i
 /// `d` is the width of a path in the first stage and doubles with each stage. `Bottleneck<1, 64>` is ResNet's block.
 template <int C, int d, BlockOptions Options = BlockOptions{}>
 struct Bottleneck {
-  static constexpr Part part = Part::block;  ///< its place in a `Template`
-  static constexpr int cardinality = C;      ///< paths
-  static constexpr int width = d;            ///< of a path in the first stage
-  static constexpr int expansion = 4;        ///< output channels over those of `Planes`
+  static constexpr TemplatePart part = TemplatePart::block;  ///< its place in a `Template`
+  static constexpr int cardinality = C;                      ///< paths
+  static constexpr int width = d;                            ///< of a path in the first stage
+  static constexpr int expansion = 4;                        ///< output channels over those of `Planes`
 
   /// Appends the rows of the block at `at` that read value `input`; returns the value that the last one writes.
-  static constexpr int rows(TableBuilder& table, Place at, int input) {
+  static constexpr int rows(TableBuilder& table, BlockPlace at, int input) {
     const int inner = C * d << at.stage;
     const int out = expansion * at.planes << at.stage;
     int value = table.convolution(at.path("conv1"), input, at.in, inner, 1, 1);
@@ -75,13 +75,13 @@ struct Bottleneck {
 /// `C * d`, so that is what it becomes. `Basic<1, 64>` is the block of ResNet-18 and -34.
 template <int C, int d, BlockOptions Options = BlockOptions{}>
 struct Basic {
-  static constexpr Part part = Part::block;  ///< its place in a `Template`
-  static constexpr int cardinality = C;      ///< paths
-  static constexpr int width = d;            ///< of a path in the first stage
-  static constexpr int expansion = 1;        ///< output channels over those of `Planes`
+  static constexpr TemplatePart part = TemplatePart::block;  ///< its place in a `Template`
+  static constexpr int cardinality = C;                      ///< paths
+  static constexpr int width = d;                            ///< of a path in the first stage
+  static constexpr int expansion = 1;                        ///< output channels over those of `Planes`
 
   /// Appends the rows of the block at `at` that read value `input`; returns the value that the last one writes.
-  static constexpr int rows(TableBuilder& table, Place at, int input) {
+  static constexpr int rows(TableBuilder& table, BlockPlace at, int input) {
     const int inner = C * d << at.stage;
     const int out = expansion * at.planes << at.stage;
     int value = table.convolution(at.path("conv1"), input, at.in, inner, 3, at.stride());

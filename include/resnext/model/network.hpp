@@ -26,22 +26,22 @@ struct Network {
   /// Learned numbers: weights of convolutions, scale and shift of BN, weights and biases of the classifier.
   static constexpr std::int64_t parameters = [] {
     std::int64_t sum = 0;
-    for_each_entry(layers, [&](const Entry& entry) { sum += entry.learned() ? entry.size() : 0; });
+    for_each_entry(layers, [&](const StateEntry& entry) { sum += entry.learned() ? entry.size() : 0; });
     return sum;
   }();
 
   /// Entries of the state dict, buffers of BN included.
   static constexpr int entry_count = [] {
     int count = 0;
-    for_each_entry(layers, [&](const Entry&) { ++count; });
+    for_each_entry(layers, [&](const StateEntry&) { ++count; });
     return count;
   }();
 
   /// Names and shapes of the state dict, in torchvision's order.
   static constexpr auto entries = [] {
-    std::array<Entry, static_cast<std::size_t>(entry_count)> all{};
+    std::array<StateEntry, static_cast<std::size_t>(entry_count)> all{};
     std::size_t count = 0;
-    for_each_entry(layers, [&](const Entry& entry) { all[count++] = entry; });
+    for_each_entry(layers, [&](const StateEntry& entry) { all[count++] = entry; });
     return all;
   }();
 
@@ -74,7 +74,7 @@ struct Network {
     const auto all = extents(h, w);
     std::int64_t sum = 0;
     for (const Layer& layer : layers) {
-      const bool counted = layer.op == Op::convolution || layer.op == Op::linear;
+      const bool counted = layer.op == LayerOp::convolution || layer.op == LayerOp::linear;
       sum += counted ? all[static_cast<std::size_t>(layer.output)].size() : 0;
     }
     return sum;
@@ -115,7 +115,7 @@ struct ReplaceClasses {
 template <class... Parts, int K>
 struct ReplaceClasses<Network<Template<Parts...>>, K> {
   template <class P>
-  using Replaced = std::conditional_t<numbers_of<P>().part == Part::classes, Classes<K>, P>;
+  using Replaced = std::conditional_t<numbers_of<P>().part == TemplatePart::classes, Classes<K>, P>;
   using type = Network<Template<Replaced<Parts>...>>;
 };
 

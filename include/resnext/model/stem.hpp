@@ -7,15 +7,15 @@
 namespace resnext {
 
 /// What a template argument of `Template` is.
-enum class Part { stem, block, planes, stage, classes, unknown };
+enum class TemplatePart { stem, block, planes, stage, classes, unknown };
 
 /// The stem of Table 1: 7x7 convolution of stride 2, BN, ReLU, 3x3 max pool of stride 2.
 /// `[N, H, W, Inputs]` becomes `[N, H / 4, W / 4, Channels]`.
 template <int Channels = 64, int Inputs = 3>
 struct ImageNetStem {
-  static constexpr Part part = Part::stem;   ///< its place in a `Template`
-  static constexpr int channels = Channels;  ///< that go out
-  static constexpr int inputs = Inputs;      ///< of an image
+  static constexpr TemplatePart part = TemplatePart::stem;  ///< its place in a `Template`
+  static constexpr int channels = Channels;                 ///< that go out
+  static constexpr int inputs = Inputs;                     ///< of an image
 
   /// Appends the rows that read value `input`; returns the value that the last one writes.
   static constexpr int rows(TableBuilder& table, int input) {
@@ -29,9 +29,9 @@ struct ImageNetStem {
 /// `[N, H, W, Inputs]` becomes `[N, H, W, Channels]`.
 template <int Channels = 64, int Inputs = 3>
 struct CifarStem {
-  static constexpr Part part = Part::stem;   ///< its place in a `Template`
-  static constexpr int channels = Channels;  ///< that go out
-  static constexpr int inputs = Inputs;      ///< of an image
+  static constexpr TemplatePart part = TemplatePart::stem;  ///< its place in a `Template`
+  static constexpr int channels = Channels;                 ///< that go out
+  static constexpr int inputs = Inputs;                     ///< of an image
 
   /// Appends the rows that read value `input`; returns the value that the last one writes.
   static constexpr int rows(TableBuilder& table, int input) {

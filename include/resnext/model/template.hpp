@@ -19,22 +19,22 @@ namespace resnext {
 /// N blocks at one map size.
 template <int N>
 struct Stage {
-  static constexpr Part part = Part::stage;  ///< its place in a `Template`
-  static constexpr int value = N;            ///< blocks
+  static constexpr TemplatePart part = TemplatePart::stage;  ///< its place in a `Template`
+  static constexpr int value = N;                            ///< blocks
 };
 
 /// The output width n of stage one before the block's expansion; 64 where it is not given.
 template <int n>
 struct Planes {
-  static constexpr Part part = Part::planes;  ///< its place in a `Template`
-  static constexpr int value = n;             ///< channels
+  static constexpr TemplatePart part = TemplatePart::planes;  ///< its place in a `Template`
+  static constexpr int value = n;                             ///< channels
 };
 
 /// Global average pool and a fully connected layer of K outputs.
 template <int K>
 struct Classes {
-  static constexpr Part part = Part::classes;  ///< its place in a `Template`
-  static constexpr int value = K;              ///< logits
+  static constexpr TemplatePart part = TemplatePart::classes;  ///< its place in a `Template`
+  static constexpr int value = K;                              ///< logits
 };
 
 /// A network's description: `Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>`, in that order.
@@ -48,22 +48,22 @@ inline constexpr int most_channels = 1 << 20;
 
 /// An argument of a `Template` as numbers.
 struct PartNumbers {
-  Part part = Part::unknown;
+  TemplatePart part = TemplatePart::unknown;
   int first = 1;      ///< Channels, C, n, N or K
   int second = 1;     ///< Inputs or d
   int expansion = 1;  ///< of a block
 };
 
 template <class P>
-concept IsPart = std::same_as<decltype(P::part), const Part>;
+concept IsPart = std::same_as<decltype(P::part), const TemplatePart>;
 
 template <class P>
 constexpr PartNumbers numbers_of() {
   if constexpr (!IsPart<P>) {
     return {};
-  } else if constexpr (P::part == Part::stem) {
+  } else if constexpr (P::part == TemplatePart::stem) {
     return {P::part, P::channels, P::inputs};
-  } else if constexpr (P::part == Part::block) {
+  } else if constexpr (P::part == TemplatePart::block) {
     return {P::part, P::cardinality, P::width, P::expansion};
   } else {
     return {P::part, P::value};
@@ -94,18 +94,18 @@ class Outline {
  public:
   constexpr explicit Outline(std::span<const PartNumbers> parts) : parts_(parts) {}
 
-  constexpr int planes() const { return is(2, Part::planes) ? parts_[2].first : 64; }
+  constexpr int planes() const { return is(2, TemplatePart::planes) ? parts_[2].first : 64; }
   constexpr int stages() const { return static_cast<int>(parts_.size() - first_stage()) - 1; }
   constexpr int blocks(int stage) const { return parts_[first_stage() + static_cast<std::size_t>(stage)].first; }
   constexpr int classes() const { return parts_.back().first; }
 
   constexpr Mistake mistake() const {
-    if (!is(0, Part::stem)) return Mistake::no_stem;
-    if (!is(1, Part::block)) return Mistake::no_block;
-    if (!is(parts_.size() - 1, Part::classes)) return Mistake::no_classes;
+    if (!is(0, TemplatePart::stem)) return Mistake::no_stem;
+    if (!is(1, TemplatePart::block)) return Mistake::no_block;
+    if (!is(parts_.size() - 1, TemplatePart::classes)) return Mistake::no_classes;
     if (stages() < 1) return Mistake::no_stage;
     for (std::size_t i = first_stage(); i + 1 < parts_.size(); ++i) {
-      if (!is(i, Part::stage)) return Mistake::disorder;
+      if (!is(i, TemplatePart::stage)) return Mistake::disorder;
     }
     const PartNumbers stem = parts_[0];
     const PartNumbers block = parts_[1];
@@ -129,8 +129,8 @@ class Outline {
   }
 
  private:
-  constexpr bool is(std::size_t i, Part part) const { return i < parts_.size() && parts_[i].part == part; }
-  constexpr std::size_t first_stage() const { return is(2, Part::planes) ? 3 : 2; }
+  constexpr bool is(std::size_t i, TemplatePart part) const { return i < parts_.size() && parts_[i].part == part; }
+  constexpr std::size_t first_stage() const { return is(2, TemplatePart::planes) ? 3 : 2; }
 
   std::span<const PartNumbers> parts_;
 };
@@ -150,10 +150,10 @@ constexpr int write_rows(Template<Stem, Block, Rest...>, Layer* rows) {
   constexpr Outline outline(numbers_in<Stem, Block, Rest...>);
   TableBuilder table(rows);
   int value = Stem::rows(table, 0);
-  Place at{0, 0, Stem::channels, outline.planes(), {}};
+  BlockPlace at{0, 0, Stem::channels, outline.planes(), {}};
   for (at.stage = 0; at.stage < outline.stages(); ++at.stage) {
     for (at.block = 0; at.block < outline.blocks(at.stage); ++at.block) {
-      at.prefix = Name("layer").append(at.stage + 1).append(".").append(at.block).append(".");
+      at.prefix = LayerName("layer").append(at.stage + 1).append(".").append(at.block).append(".");
       value = Block::rows(table, at, value);
       at.in = Block::expansion * at.planes << at.stage;
     }

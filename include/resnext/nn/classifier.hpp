@@ -7,8 +7,8 @@
 #include <span>
 
 #include <resnext/nn/executors.hpp>
-#include <resnext/nn/inference_plan.hpp>
 #include <resnext/nn/parameters.hpp>
+#include <resnext/nn/plan/inference_plan.hpp>
 
 namespace resnext {
 

@@ -2,7 +2,7 @@
 /// The executors by name. A backend's umbrella header may make itself their default.
 #pragma once
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/nn/communicator.hpp>
 
 namespace resnext {

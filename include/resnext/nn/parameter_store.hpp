@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/nn/state_dict.hpp>
 
 namespace resnext {
@@ -46,7 +46,8 @@ class ParameterStore {
     std::size_t learned = 0, statistics = 0;
     const auto tensors = state.tensors();
     for (int row = static_cast<int>(state.layers().size()) - 1; row >= 0; --row) {
-      for (const Role role : {Role::weight, Role::bias, Role::running_mean, Role::running_var}) {
+      for (const TensorRole role :
+           {TensorRole::weight, TensorRole::bias, TensorRole::running_mean, TensorRole::running_var}) {
         const StateDict::Slot* slot = state.slot_of(row, role);
         if (slot == nullptr) continue;
         auto& at = slot->entry.learned() ? learned : statistics;
@@ -114,7 +115,7 @@ class ParameterStore {
   }
 
   /// Where a tensor of a row lies in weights(), gradients() and velocities(), or in statistics().
-  std::size_t place(const StateDict& state, int row, Role role) const {
+  std::size_t place(const StateDict& state, int row, TensorRole role) const {
     return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.tensors().data())];
   }
   /// @name Flat arrays in backend memory

@@ -27,8 +27,8 @@ class Parameters : public StateDict {
   template <std::same_as<StateDict> S>
   explicit Parameters(const S& state) : StateDict(state) {
     if (layers().data() != Net::layers.data())
-      fail<ShapeError>("expected the parameters of this network with ", Net::layers.size(),
-                       " layers, found those of another with ", layers().size());
+      throw_error<ShapeError>("expected the parameters of this network with ", Net::layers.size(),
+                              " layers, found those of another with ", layers().size());
   }
 };
 
@@ -44,13 +44,13 @@ enum class Initializer {
 inline void initialize(StateDict& state, const StateDict::Slot& slot, std::uint64_t seed,
                        Initializer initializer = Initializer::paper) {
   const Layer& layer = state.layers()[static_cast<std::size_t>(slot.entry.layer)];
-  const Random random(seed, slot.entry.name());
+  const RandomStream random(seed, slot.entry.name());
   const std::span<float> values = state[slot];
-  if (layer.op == Op::convolution) {
+  if (layer.op == LayerOp::convolution) {
     const double deviation = std::sqrt(2.0 / (double(layer.kernel) * layer.kernel * layer.out));
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(deviation * random.normal(i));
-  } else if (layer.op == Op::linear) {
-    const bool zero = slot.entry.role == Role::bias && initializer == Initializer::paper;
+  } else if (layer.op == LayerOp::linear) {
+    const bool zero = slot.entry.role == TensorRole::bias && initializer == Initializer::paper;
     const float edge = zero ? 0.0f : static_cast<float>(1.0 / std::sqrt(double(layer.in)));
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = edge * (2.0f * random.uniform(i) - 1.0f);
   }

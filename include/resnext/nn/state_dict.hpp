@@ -23,9 +23,9 @@ class ParameterSource {
   virtual ~ParameterSource() = default;
   /// A tensor of a row of the layer table, in torchvision's order of elements; empty when the row has none of that
   /// role.
-  virtual std::span<const float> at(int row, Role role) const = 0;
+  virtual std::span<const float> at(int row, TensorRole role) const = 0;
   /// A reader is done with a tensor: a hint for sources that can do without the memory.
-  virtual void release(int /*row*/, Role) const {}
+  virtual void release(int /*row*/, TensorRole) const {}
 };
 
 /// All tensors of a layer table in fp32: weights `[out, in / groups, k, k]`, BN's four vectors, the classifier.
@@ -38,7 +38,7 @@ class StateDict : public ParameterSource {
  public:
   /// A tensor's entry and where it lies in values(). `num_batches_tracked` has no floats: see batches_tracked().
   struct Slot {
-    Entry entry;             ///< name, role and shape
+    StateEntry entry;        ///< name, role and shape
     std::size_t offset = 0;  ///< of its first float
     std::size_t size = 0;    ///< floats
   };
@@ -47,8 +47,8 @@ class StateDict : public ParameterSource {
   explicit StateDict(std::span<const Layer> layers)
       : layout_(std::make_shared<const Layout>(layers)), values_(std::make_shared<Values>(layout_->size)) {
     for (const Slot& slot : tensors()) {
-      const bool norm = layers[static_cast<std::size_t>(slot.entry.layer)].op == Op::batch_norm;
-      const bool one = norm && (slot.entry.role == Role::weight || slot.entry.role == Role::running_var);
+      const bool norm = layers[static_cast<std::size_t>(slot.entry.layer)].op == LayerOp::batch_norm;
+      const bool one = norm && (slot.entry.role == TensorRole::weight || slot.entry.role == TensorRole::running_var);
       if (one) std::fill_n(values_->begin() + static_cast<std::ptrdiff_t>(slot.offset), slot.size, 1.0f);
     }
   }
@@ -74,12 +74,12 @@ class StateDict : public ParameterSource {
   std::span<float> operator[](std::string_view name) { return (*this)[existing(name)]; }
   /// The same.
   std::span<const float> operator[](std::string_view name) const { return (*this)[existing(name)]; }
-  std::span<const float> at(int row, Role role) const override {
+  std::span<const float> at(int row, TensorRole role) const override {
     const Slot* slot = slot_of(row, role);
     return slot == nullptr ? std::span<const float>() : (*this)[*slot];
   }
   /// The slot of a tensor of a row, or nullptr.
-  const Slot* slot_of(int row, Role role) const {
+  const Slot* slot_of(int row, TensorRole role) const {
     const auto index = static_cast<std::size_t>(row);
     for (std::size_t i = layout_->first_slot[index]; i < layout_->first_slot[index + 1]; ++i) {
       if (layout_->slots[i].entry.role == role) return &layout_->slots[i];
@@ -113,8 +113,8 @@ class StateDict : public ParameterSource {
     std::size_t size = 0;  // of all tensors, in floats
 
     explicit Layout(std::span<const Layer> table) : layers(table), first_slot(table.size() + 1) {
-      for_each_entry(layers, [&](const Entry& entry) {
-        const bool counter = entry.role == Role::num_batches_tracked;
+      for_each_entry(layers, [&](const StateEntry& entry) {
+        const bool counter = entry.role == TensorRole::num_batches_tracked;
         slots.push_back({entry, size, counter ? 0 : static_cast<std::size_t>(entry.size())});
         first_slot[static_cast<std::size_t>(entry.layer) + 1] = slots.size();
         size += slots.back().size;
@@ -127,8 +127,9 @@ class StateDict : public ParameterSource {
 
   const Slot& existing(std::string_view name) const {
     if (const Slot* slot = find(name)) return *slot;
-    fail<Error>("the network has no tensor \"", name, "\"; its first is \"",
-                tensors().empty() ? std::string_view() : std::string_view(tensors()[0].entry.name().view()), "\"");
+    throw_error<Error>("the network has no tensor \"", name, "\"; its first is \"",
+                       tensors().empty() ? std::string_view() : std::string_view(tensors()[0].entry.name().view()),
+                       "\"");
   }
 
   /// Tensors of its own from here on.

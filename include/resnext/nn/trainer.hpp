@@ -6,7 +6,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -15,13 +14,13 @@
 #include <string_view>
 #include <utility>
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/nn/classifier.hpp>
 #include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/parameters.hpp>
+#include <resnext/nn/plan/training_plan.hpp>
 #include <resnext/nn/training_metrics.hpp>
-#include <resnext/nn/training_plan.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {
@@ -70,7 +69,7 @@ struct FirstNotFinite {
 /// The options, if they are possible.
 inline const TrainerOptions& checked(const TrainerOptions& options) {
   const auto check = [](bool possible, std::string_view name, std::string_view expected, double found) {
-    if (!possible) fail<OptionError>("trainer: ", name, ": expected ", expected, ", found ", found);
+    if (!possible) throw_error<OptionError>("trainer: ", name, ": expected ", expected, ", found ", found);
   };
   const auto [momentum, weight_decay, nesterov] = options.sgd;
   check(momentum >= 0 && momentum < 1, "sgd.momentum", "a number from 0 to below 1", momentum);
@@ -85,12 +84,12 @@ inline const TrainerOptions& checked(const TrainerOptions& options) {
 
 inline void check_labels(const Images& images, std::span<const std::int32_t> labels, int classes) {
   if (labels.size() != static_cast<std::size_t>(images.n)) {
-    fail<ShapeError>("expected one label an image, found ", images.n, " images and ", labels.size(), " labels");
+    throw_error<ShapeError>("expected one label an image, found ", images.n, " images and ", labels.size(), " labels");
   }
   const auto wrong = std::find_if(labels.begin(), labels.end(), [=](std::int32_t k) { return k < 0 || k >= classes; });
   if (wrong != labels.end()) {
-    fail<ShapeError>("label ", *wrong, " of image ", wrong - labels.begin(), " is outside the network's ", classes,
-                     " classes");
+    throw_error<ShapeError>("label ", *wrong, " of image ", wrong - labels.begin(), " is outside the network's ",
+                            classes, " classes");
   }
 }
 
@@ -130,7 +129,7 @@ class Trainer {
   /// @throws OptionError when it is negative, infinite or not a number
   void set_learning_rate(double rate) {
     if (!(rate >= 0 && is_finite(rate)))
-      fail<OptionError>("trainer: learning rate: expected a finite number from 0, found ", rate);
+      throw_error<OptionError>("trainer: learning rate: expected a finite number from 0, found ", rate);
     upload_rate(rate);
     core_->has_rate = true;
   }
@@ -143,7 +142,8 @@ class Trainer {
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
             Profile* profile = nullptr) {
     if (!core_->has_rate)
-      fail<OptionError>("trainer: a step needs a learning rate, and none was set: call set_learning_rate() before it");
+      throw_error<OptionError>(
+          "trainer: a step needs a learning rate, and none was set: call set_learning_rate() before it");
     compute_gradients(images, labels, observer, profile);
     auto& stream = core_->stream;
     auto& store = core_->store;

@@ -21,16 +21,16 @@ inline void touch_pages(unsigned char* begin, std::size_t bytes) {
 /// touch of 4 KB pages costs about 0.6 ms a megabyte, of huge pages a twentieth of it. A page lies in the memory of the
 /// processor that touches it first, here that of the calling thread; a backend with threads hands its own `touch` over.
 template <class T>
-class Buffer {
-  static_assert(std::is_trivially_copyable_v<T>, "a Buffer holds plain numbers");
+class HostBuffer {
+  static_assert(std::is_trivially_copyable_v<T>, "a HostBuffer holds plain numbers");
 
  public:
-  Buffer() = default;
+  HostBuffer() = default;
   /// @throws std::bad_alloc when the system has not that much memory.
-  explicit Buffer(std::size_t size) : Buffer(size, touch_pages) {}
+  explicit HostBuffer(std::size_t size) : HostBuffer(size, touch_pages) {}
   /// The same, but `touch(begin, bytes)` touches the pages.
   template <class Touch>
-  Buffer(std::size_t size, const Touch& touch) : size_(size) {
+  HostBuffer(std::size_t size, const Touch& touch) : size_(size) {
     if (size == 0) return;
     if (size > (std::size_t{1} << 62) / sizeof(T)) throw std::bad_alloc();
     constexpr std::size_t huge = std::size_t{2} << 20;
@@ -49,13 +49,13 @@ class Buffer {
     touch(begin, wanted);
   }
   /// Takes the memory over.
-  Buffer(Buffer&& other) noexcept { swap(other); }
+  HostBuffer(HostBuffer&& other) noexcept { swap(other); }
   /// The same; its own is freed.
-  Buffer& operator=(Buffer&& other) noexcept {
-    Buffer(std::move(other)).swap(*this);
+  HostBuffer& operator=(HostBuffer&& other) noexcept {
+    HostBuffer(std::move(other)).swap(*this);
     return *this;
   }
-  ~Buffer() {
+  ~HostBuffer() {
     if (base_ != nullptr) ::munmap(base_, bytes_);
   }
 
@@ -78,7 +78,7 @@ class Buffer {
   /// @}
 
   /// Exchanges the memories.
-  void swap(Buffer& other) noexcept {
+  void swap(HostBuffer& other) noexcept {
     std::swap(base_, other.base_);
     std::swap(bytes_, other.bytes_);
     std::swap(data_, other.data_);

@@ -25,15 +25,16 @@ struct Images {
   Images(std::span<const float> all, int count, int height, int width, int channels)
       : values(all), n(count), h(height), w(width), c(channels) {
     if (n < 1 || h < 1 || w < 1 || c < 1) {
-      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "]: every extent must be at least 1");
+      throw_error<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c,
+                              "]: every extent must be at least 1");
     }
     const auto expected = checked_product({n, h, w, c});
     if (!expected) {
-      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have more than 2^63 values");
+      throw_error<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have more than 2^63 values");
     }
     if (values.size() != *expected) {
-      fail<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", *expected, " values, but ",
-                       values.size(), " were given");
+      throw_error<ShapeError>("images [N, H, W, C] = [", n, ", ", h, ", ", w, ", ", c, "] have ", *expected,
+                              " values, but ", values.size(), " were given");
     }
   }
 };

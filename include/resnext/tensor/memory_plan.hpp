@@ -13,7 +13,7 @@
 namespace resnext {
 
 /// A tensor of `size` elements that is needed from step `first` to step `last`, both included.
-struct Interval {
+struct MemoryInterval {
   std::size_t size = 0;    ///< elements
   int first = 0;           ///< step that writes it
   int last = 0;            ///< last step that reads it
@@ -23,33 +23,34 @@ struct Interval {
 /// Gives every interval an offset, a multiple of `alignment` elements; overlapping lifetimes get disjoint memory.
 /// Returns the size of the arena. Largest first, each at the lowest offset that is free (Pisarchyk and Lee 2020).
 /// @throws ShapeError for an arena of more than 2^62 elements
-inline std::size_t plan_memory(std::span<Interval> intervals, std::size_t alignment = 16) {
+inline std::size_t plan_memory(std::span<MemoryInterval> intervals, std::size_t alignment = 16) {
   std::vector<std::size_t> order(intervals.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return intervals[a].size > intervals[b].size; });
   constexpr std::size_t most_elements = std::size_t{1} << 62;
   const auto rounded = [&](std::size_t size) { return (size + alignment - 1) / alignment * alignment; };
-  std::vector<const Interval*> placed;  // by offset
+  std::vector<const MemoryInterval*> placed;  // by offset
   std::size_t total = 0;
   for (const std::size_t index : order) {
-    Interval& interval = intervals[index];
+    MemoryInterval& interval = intervals[index];
     std::size_t offset = 0;
-    for (const Interval* other : placed) {
+    for (const MemoryInterval* other : placed) {
       const bool together = interval.first <= other->last && other->first <= interval.last;
       if (!together) continue;
       if (offset <= other->offset && interval.size <= other->offset - offset) break;
       offset = std::max(offset, other->offset + rounded(other->size));
     }
     if (offset > most_elements || interval.size > most_elements - offset) {
-      fail<ShapeError>("memory plan: expected an arena of at most 2^62 elements, found a tensor of ", interval.size,
-                       " at ", offset);
+      throw_error<ShapeError>("memory plan: expected an arena of at most 2^62 elements, found a tensor of ",
+                              interval.size, " at ", offset);
     }
     interval.offset = offset;
     total = std::max(total, offset + rounded(interval.size));
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), &interval,
-                                   [](const Interval* a, const Interval* b) { return a->offset < b->offset; }),
-                  &interval);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), &interval,
+                         [](const MemoryInterval* a, const MemoryInterval* b) { return a->offset < b->offset; }),
+        &interval);
   }
   return total;
 }

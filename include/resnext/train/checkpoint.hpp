@@ -11,7 +11,6 @@
 #include <unistd.h>  // getentropy
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -29,24 +28,14 @@
 #include <vector>
 
 #include <resnext/error.hpp>
-#include <resnext/io/parameters.hpp>
 #include <resnext/io/safetensors.hpp>
+#include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/trainer.hpp>
 #include <resnext/random.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/train/run_state.hpp>
 
 namespace resnext {
-
-/// Where a run stands, and what it was asked to do.
-struct RunState {
-  int epoch = 0;                                 ///< of the batch that comes next, from 0
-  int batch = 0;                                 ///< that comes next, from 0
-  std::int64_t step = 0;                         ///< steps done
-  TrainingMetrics metrics{};                     ///< sums over the epoch's batches so far
-  std::map<std::string, std::string> options{};  ///< whatever decides the run's numbers, in words: seed, batch, ...
-  std::vector<std::string> class_names{};        ///< for whoever classifies with the checkpoint
-  std::string id{};                              ///< tells runs apart: `new_run_id()`, kept over all resumes
-};
 
 /// The state of a run of `Net`.
 template <class Net>
@@ -162,7 +151,7 @@ T number_field(const Safetensors& file, std::string_view name) {
   bool good = number && *number >= 0;
   if constexpr (std::is_floating_point_v<T>) good = good && is_finite(*number);
   if (!good)
-    fail<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", detail::quoted(text));
+    throw_error<FileError>(file.path(), ": metadata ", key, ": expected a number from 0, found ", detail::quoted(text));
   return *number;
 }
 
@@ -210,7 +199,7 @@ inline std::optional<std::int64_t> step_of(const std::filesystem::path& path) {
 }  // namespace detail
 
 /// The first tensor with a value that is infinite or not a number, or nothing.
-inline std::optional<Name> first_not_finite(const StateDict& state) {
+inline std::optional<LayerName> first_not_finite_tensor(const StateDict& state) {
   for (const StateDict::Slot& slot : state.tensors()) {
     const auto values = state[slot];
     if (!std::all_of(values.begin(), values.end(), [](float value) { return is_finite(value); })) {
@@ -245,9 +234,9 @@ inline std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::
 inline void save_checkpoint(const std::filesystem::path& path, const StateDict& parameters, const StateDict& velocities,
                             const RunState& state) {
   for (const StateDict* tensors : {&parameters, &velocities}) {
-    if (const auto name = first_not_finite(*tensors)) {
-      fail<Error>(path.string(), ": not written: ", name->view(), tensors == &velocities ? " (velocity)" : "",
-                  " is infinite or not a number after step ", state.step);
+    if (const auto name = first_not_finite_tensor(*tensors)) {
+      throw_error<Error>(path.string(), ": not written: ", name->view(), tensors == &velocities ? " (velocity)" : "",
+                         " is infinite or not a number after step ", state.step);
     }
   }
   std::map<std::string, std::string> metadata{{"format", "pt"}};
@@ -268,9 +257,10 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   for (const auto& [key, value] : metadata) {
     for (const std::string* text : {&key, &value}) {
       if (const auto bad = detail::first_invalid_utf8(*text)) {
-        fail<OptionError>(path.string(), ": not written: ", detail::quoted(key), ": expected UTF-8, found the byte ",
-                          static_cast<int>(static_cast<unsigned char>((*text)[*bad])), " in ", detail::quoted(*text),
-                          "; convert it, e.g. iconv -f latin1 -t utf-8");
+        throw_error<OptionError>(path.string(), ": not written: ", detail::quoted(key),
+                                 ": expected UTF-8, found the byte ",
+                                 static_cast<int>(static_cast<unsigned char>((*text)[*bad])), " in ",
+                                 detail::quoted(*text), "; convert it, e.g. iconv -f latin1 -t utf-8");
       }
     }
   }
@@ -281,20 +271,6 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   metadata[std::string(detail::checksum_key)] = detail::checksum_of(tensors, metadata);
   write_safetensors(path, tensors, metadata);
 }
-
-namespace detail {
-
-/// Removes what was left behind when writers of files whose names begin with `stem` were killed.
-inline void remove_leftovers(const std::filesystem::path& folder, std::string_view stem) {
-  std::error_code ignored;  // what cannot be removed stays
-  std::vector<std::filesystem::path> leftovers;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder, ignored)) {
-    if (is_temporary(entry.path().filename().string(), stem)) leftovers.push_back(entry.path());
-  }
-  for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
-}
-
-}  // namespace detail
 
 /// The id of the run that a checkpoint belongs to; empty when it has none (version 1), nothing when it is damaged.
 inline std::optional<std::string> run_id_of(const std::filesystem::path& checkpoint) {
@@ -319,9 +295,9 @@ inline void check_run_folder(const std::filesystem::path& folder, const RunState
   for (const auto& path : checkpoints_in(folder)) {
     const std::string id = run_id_of(path).value_or("");
     if (id.empty() ? state.step > 0 : id == state.id) continue;
-    fail<FileError>(path.string(), ": expected no checkpoint but those of the run ", detail::quoted(state.id),
-                    ", found one of ", id.empty() ? "a run that is not known" : "the run " + detail::quoted(id),
-                    ": resume that run, or take another folder");
+    throw_error<FileError>(path.string(), ": expected no checkpoint but those of the run ", detail::quoted(state.id),
+                           ", found one of ", id.empty() ? "a run that is not known" : "the run " + detail::quoted(id),
+                           ": resume that run, or take another folder");
   }
 }
 
@@ -348,7 +324,7 @@ inline Safetensors open_checkpoint(MappedFile mapped) {
   Safetensors file(std::move(mapped));
   const auto at = file.metadata().find(std::string(detail::checksum_key));
   if (at == file.metadata().end()) {
-    fail<FileError>(file.path(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
+    throw_error<FileError>(file.path(), ": expected a checkpoint, found no metadata ", detail::checksum_key);
   }
   std::vector<TensorView> tensors;
   for (const Safetensors::Entry& entry : file.entries()) {
@@ -356,7 +332,8 @@ inline Safetensors open_checkpoint(MappedFile mapped) {
   }
   const std::string found = detail::checksum_of(std::move(tensors), file.metadata());
   if (at->second != found) {
-    fail<FileError>(file.path(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ", found);
+    throw_error<FileError>(file.path(), ": damaged: expected the checksum ", detail::quoted(at->second), ", found ",
+                           found);
   }
   return file;
 }
@@ -371,8 +348,8 @@ inline RunState run_state(const Safetensors& file) {
   const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "checkpoint");
   const bool first = at != file.metadata().end() && at->second == "1";
   if (at == file.metadata().end() || (!first && at->second != detail::checkpoint_version)) {
-    fail<FileError>(file.path(), ": expected a checkpoint of version 1 or ", detail::checkpoint_version, ", found ",
-                    at == file.metadata().end() ? "none" : detail::quoted(at->second));
+    throw_error<FileError>(file.path(), ": expected a checkpoint of version 1 or ", detail::checkpoint_version,
+                           ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
   RunState state;
   state.epoch = detail::number_field<int>(file, "epoch");
@@ -403,8 +380,8 @@ inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, 
   const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
   const std::string expected = identity_of(parameters.layers());
   if (at == file.metadata().end() || at->second != expected) {
-    fail<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected, ", found ",
-                    at == file.metadata().end() ? "none" : detail::quoted(at->second));
+    throw_error<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected,
+                           ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
   return state;
 }
@@ -437,7 +414,7 @@ inline std::optional<std::filesystem::path> latest_checkpoint(
     }
   }
   if (paths.empty()) return std::nullopt;
-  fail<FileError>(folder.string(), ": none of its ", paths.size(), " checkpoints is intact");
+  throw_error<FileError>(folder.string(), ": none of its ", paths.size(), " checkpoints is intact");
 }
 
 }  // namespace resnext

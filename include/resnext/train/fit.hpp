@@ -6,9 +6,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <optional>
-#include <string>
-#include <utility>
 
 #include <resnext/data/loader.hpp>
 #include <resnext/error.hpp>
@@ -16,31 +13,10 @@
 #include <resnext/nn/trainer.hpp>
 #include <resnext/tensor/number.hpp>
 #include <resnext/train/checkpoint.hpp>
+#include <resnext/train/report.hpp>
 #include <resnext/train/schedule.hpp>
 
 namespace resnext {
-
-/// What a run has reached in the middle of an epoch.
-struct Progress {
-  int epoch = 0;                 ///< this one, from 0
-  int epochs = 0;                ///< of how many
-  int batch = 0;                 ///< done in this epoch
-  int batches = 0;               ///< of how many
-  TrainingMetrics metrics{};     ///< of the epoch so far
-  double images_per_second = 0;  ///< of this rank
-  double seconds_left = 0;       ///< of training, for all epochs
-};
-
-/// What an epoch has brought.
-struct EpochResult {
-  int epoch = 0;                 ///< from 0
-  std::int64_t step = 0;         ///< steps done in the whole run
-  double learning_rate = 0;      ///< of the last step
-  TrainingMetrics train{};       ///< of the epoch
-  std::optional<Accuracy> test;  ///< of the test set, where there is one
-  double seconds = 0;            ///< of training
-  double images_per_second = 0;  ///< in training
-};
 
 /// How `fit` runs, and who watches.
 struct FitOptions {
@@ -51,8 +27,8 @@ struct FitOptions {
   int checkpoint_every = 0;                           ///< steps; 0 for those of the start and of each epoch's end only
   int report_every = 10;         ///< steps, at least 1, after which the loss is looked at and progress is reported
   std::function<bool()> stop{};  ///< asked before every step; true ends the run with a checkpoint
-  std::function<void(const Progress&)> progress{};       ///< called now and then
-  std::function<void(const EpochResult&)> epoch_done{};  ///< before that epoch's checkpoint is written
+  std::function<void(const TrainingProgress&)> progress{};  ///< called now and then
+  std::function<void(const EpochResult&)> epoch_done{};     ///< before that epoch's checkpoint is written
 };
 
 namespace detail {
@@ -67,7 +43,7 @@ class Stopwatch {
 
 inline void check(const FitOptions& options, const RunState& state) {
   const auto at_least = [](const char* what, std::int64_t least, std::int64_t found) {
-    if (found < least) fail<OptionError>("fit: expected ", what, " from ", least, ", found ", found);
+    if (found < least) throw_error<OptionError>("fit: expected ", what, " from ", least, ", found ", found);
   };
   at_least("epochs", 1, options.epochs);
   at_least("keep", 1, options.keep);
@@ -99,7 +75,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
   const bool writes = !options.checkpoints.empty() && trainer.communicator().rank() == 0;
   if (writes) {
     if (!std::filesystem::is_directory(options.checkpoints)) {
-      fail<FileError>(options.checkpoints.string(), ": expected a folder for checkpoints, found none");
+      throw_error<FileError>(options.checkpoints.string(), ": expected a folder for checkpoints, found none");
     }
     check_run_folder(options.checkpoints, state);
   }
@@ -121,7 +97,7 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
     } catch (const OptionError&) {
       throw;
     } catch (const Error& error) {
-      fail<Error>(error.what(), "; ", advice());
+      throw_error<Error>(error.what(), "; ", advice());
     }
     prune_checkpoints(options.checkpoints, options.keep, state);
     last_checkpoint = path;
@@ -138,9 +114,9 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
     }
     const auto place = trainer.first_not_finite(batch->images, batch->labels);
     const std::int64_t step = state.step - state.batch + bad + 1;
-    fail<Error>("the loss became ", fresh.loss, " at step ", step, " (epoch ", state.epoch + 1, ", learning rate ",
-                options.schedule(step - 1), "), first seen ", place ? "in " + *place : "on another rank", "; ",
-                advice());
+    throw_error<Error>("the loss became ", fresh.loss, " at step ", step, " (epoch ", state.epoch + 1,
+                       ", learning rate ", options.schedule(step - 1), "), first seen ",
+                       place ? "in " + *place : "on another rank", "; ", advice());
   };
   const auto read_metrics = [&] {
     const TrainingMetrics fresh = trainer.read_metrics();

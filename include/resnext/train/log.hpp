@@ -17,8 +17,9 @@
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
 #include <resnext/io/gnuplot.hpp>
-#include <resnext/io/safetensors.hpp>  // detail::json_string
-#include <resnext/train/fit.hpp>
+#include <resnext/io/utf8.hpp>
+#include <resnext/train/report.hpp>
+#include <resnext/train/run_state.hpp>
 
 namespace resnext {
 
@@ -66,7 +67,8 @@ class RunLog {
   /// a note is not UTF-8
   RunLog(std::filesystem::path path, const RunState& state, const std::map<std::string, std::string>& notes)
       : path_(std::move(path)), json_(path_.extension() == ".jsonl") {
-    if (!path_.has_filename()) fail<FileError>("expected the path of a log, found ", detail::quoted(path_.string()));
+    if (!path_.has_filename())
+      throw_error<FileError>("expected the path of a log, found ", detail::quoted(path_.string()));
     std::ifstream old(path_);
     if (!old.is_open() || old.peek() == std::ifstream::traits_type::eof()) {
       begin(state.id, notes);
@@ -115,8 +117,8 @@ class RunLog {
   void begin(const std::string& id, const std::map<std::string, std::string>& notes) {
     const auto check = [&](const std::string& name, const std::string& value) {
       if (detail::first_invalid_utf8(name) || detail::first_invalid_utf8(value)) {
-        fail<OptionError>(path_.string(), ": not written: ", detail::quoted(name), ": expected UTF-8, found ",
-                          detail::quoted(value), "; convert it, e.g. iconv -f latin1 -t utf-8");
+        throw_error<OptionError>(path_.string(), ": not written: ", detail::quoted(name), ": expected UTF-8, found ",
+                                 detail::quoted(value), "; convert it, e.g. iconv -f latin1 -t utf-8");
       }
     };
     check("id", id);
@@ -149,15 +151,16 @@ class RunLog {
       known = known || header;
       const bool row = known && !header && !comment && line.starts_with(row_begin());
       if (!header && !comment && !row) {
-        if (json_) fail<FileError>(path_.string(), ": expected the JSON lines of a run, found ", detail::quoted(line));
-        fail<FileError>(path_.string(), ": expected the columns ", columns(), ", found ", detail::quoted(line));
+        if (json_)
+          throw_error<FileError>(path_.string(), ": expected the JSON lines of a run, found ", detail::quoted(line));
+        throw_error<FileError>(path_.string(), ": expected the columns ", columns(), ", found ", detail::quoted(line));
       }
       if (row && std::atoll(line.c_str() + row_begin().size()) > state.epoch) continue;
       text_ += line + "\n";
     }
     if (named ? !same : state.step == 0) {
-      fail<FileError>(path_.string(), ": expected the log of the run ", detail::quoted(state.id),
-                      ", found that of another run: resume that run, or take another name for the log");
+      throw_error<FileError>(path_.string(), ": expected the log of the run ", detail::quoted(state.id),
+                             ", found that of another run: resume that run, or take another name for the log");
     }
     const std::string step = std::to_string(state.step);
     text_ += json_ ? "{\"resumed_at_step\":" + step + "}\n" : "# resumed at step " + step + "\n";
@@ -191,7 +194,7 @@ inline void draw_learning_curve(std::span<const std::filesystem::path> logs, con
   };
   for (const std::filesystem::path& log : logs) {
     const MappedFile file(log);
-    if (log.extension() == ".jsonl" || file.size() == 0) fail<FileError>(log.string(), ": expected a CSV log");
+    if (log.extension() == ".jsonl" || file.size() == 0) throw_error<FileError>(log.string(), ": expected a CSV log");
   }
   draw_with_gnuplot(picture, 900, 380,
                     "set datafile separator ','\nset key autotitle columnhead\nset multiplot layout 1,2\n"

@@ -15,7 +15,7 @@
 
 #include <resnext/error.hpp>
 #include <resnext/tensor/number.hpp>
-#include <resnext/train/fit.hpp>
+#include <resnext/train/report.hpp>
 
 namespace resnext {
 
@@ -33,7 +33,7 @@ inline std::string duration_text(double seconds) {
 
 /// `epoch 2/6 [=====>    ]  48 %  loss 0.3712  accuracy 86.61 %  5120 images/s  ETA 1:05`, with a bar of `width`
 /// characters.
-inline std::string progress_line(const Progress& progress, int width) {
+inline std::string progress_line(const TrainingProgress& progress, int width) {
   const double done = progress.batches > 0 ? static_cast<double>(progress.batch) / progress.batches : 0;
   std::string bar;
   if (width > 0) {
@@ -63,7 +63,7 @@ class ProgressBar {
   ~ProgressBar() { clear(); }
 
   /// At most ten times a second on a terminal, every ten seconds elsewhere.
-  void update(const Progress& progress) {
+  void update(const TrainingProgress& progress) {
     if (last_ && last_->seconds() < (terminal_ ? 0.1 : 10)) return;
     last_.emplace();
     if (terminal_) {

@@ -29,7 +29,7 @@ class Schedule {
     std::int64_t last = 0;
     for (const std::int64_t milestone : milestones) {
       if (milestone <= last)
-        fail<OptionError>("schedule: milestones must ascend from 1, found ", milestone, " after ", last);
+        throw_error<OptionError>("schedule: milestones must ascend from 1, found ", milestone, " after ", last);
       last = milestone;
     }
     Schedule schedule(rate);
@@ -42,8 +42,8 @@ class Schedule {
   /// @throws OptionError for a rate that is not positive and finite, or no steps
   static Schedule cosine(double rate, std::int64_t steps, double last = 0) {
     check("rate", rate);
-    if (steps < 1) fail<OptionError>("schedule: a cosine needs at least 1 step, found ", steps);
-    if (!is_finite(last) || last < 0) fail<OptionError>("schedule: expected a last rate from 0, found ", last);
+    if (steps < 1) throw_error<OptionError>("schedule: a cosine needs at least 1 step, found ", steps);
+    if (!is_finite(last) || last < 0) throw_error<OptionError>("schedule: expected a last rate from 0, found ", last);
     Schedule schedule(rate);
     schedule.steps_ = steps;
     schedule.last_ = last;
@@ -53,7 +53,7 @@ class Schedule {
   /// The same, but the first `steps` rise linearly to it, step 0 having 1 / steps of its rate (Goyal et al. 2017).
   /// @throws OptionError for a negative number of steps
   Schedule warmed_up(std::int64_t steps) const {
-    if (steps < 0) fail<OptionError>("schedule: expected a warm-up of 0 or more steps, found ", steps);
+    if (steps < 0) throw_error<OptionError>("schedule: expected a warm-up of 0 or more steps, found ", steps);
     Schedule schedule = *this;
     schedule.warmup_ = steps;
     return schedule;
@@ -75,7 +75,8 @@ class Schedule {
   explicit Schedule(double rate) : rate_(rate) {}
 
   static void check(const char* what, double value) {
-    if (!is_finite(value) || value <= 0) fail<OptionError>("schedule: expected a positive ", what, ", found ", value);
+    if (!is_finite(value) || value <= 0)
+      throw_error<OptionError>("schedule: expected a positive ", what, ", found ", value);
   }
 
   double rate_;

@@ -14,8 +14,8 @@ TEST_CASE("statistics survive a mean that is large against the deviation") {
   Cpu<float>::BatchNorm norm(shape, {.epsilon = 0}, "bn");
   Cpu<float>::Stream stream;
   const auto size = static_cast<std::size_t>(shape.size());
-  Buffer<float> x(size), y(size), channels(80), saved(norm.saved_size()), scratch(norm.scratch_size());
-  const Random random(1, "values");
+  HostBuffer<float> x(size), y(size), channels(80), saved(norm.saved_size()), scratch(norm.scratch_size());
+  const RandomStream random(1, "values");
   for (std::size_t i = 0; i < size; ++i) x[i] = 1000.0f + random.uniform(i);
   std::fill_n(channels.data(), 20, 1.0f);
   float* const c = channels.data();
@@ -35,9 +35,9 @@ TEST_CASE("maps larger than the caches give the bits of their images alone") {
   Cpu<float>::Stream stream;
   Cpu<float>::BatchNorm all(large, {.relu = true, .groups = 6}, "bn"), one(small, {.relu = true}, "bn");
   const auto size = static_cast<std::size_t>(large.size()), image = static_cast<std::size_t>(small.size());
-  Buffer<float> x(size), dy(size), y(size), dx(size), y1(image), dx1(image), c(6 * 256);
-  Buffer<float> saved(all.saved_size()), scratch(std::max(all.scratch_size(), one.scratch_size()));
-  const Random random(2, "values");
+  HostBuffer<float> x(size), dy(size), y(size), dx(size), y1(image), dx1(image), c(6 * 256);
+  HostBuffer<float> saved(all.saved_size()), scratch(std::max(all.scratch_size(), one.scratch_size()));
+  const RandomStream random(2, "values");
   for (std::size_t i = 0; i < size; ++i) x[i] = random.uniform(i);
   for (std::size_t i = 0; i < size; ++i) dy[i] = random.uniform(size + i) - 0.5f;
   std::fill_n(c.data(), 2 * 256, 0.5f);

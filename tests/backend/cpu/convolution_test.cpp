@@ -40,13 +40,13 @@ std::size_t allocations(Work work) {
 }
 
 struct Net {
-  static constexpr std::array layers = {Layer{Op::convolution, Name("conv"), 0, -1, 1, 32, 32, 3, 1, 1, 8}};
+  static constexpr std::array layers = {Layer{LayerOp::convolution, LayerName("conv"), 0, -1, 1, 32, 32, 3, 1, 1, 8}};
 };
 struct WideNet {
-  static constexpr std::array layers = {Layer{Op::convolution, Name("conv"), 0, -1, 1, 16, 16, 3, 1, 1, 4},
-                                        Layer{Op::convolution, Name("conv"), 0, -1, 1, 128, 128, 3, 1, 1, 4},
-                                        Layer{Op::convolution, Name("conv"), 0, -1, 1, 144, 144, 3, 1, 1, 4},
-                                        Layer{Op::convolution, Name("conv"), 0, -1, 1, 208, 208, 3, 1, 1, 4}};
+  static constexpr std::array layers = {Layer{LayerOp::convolution, LayerName("conv"), 0, -1, 1, 16, 16, 3, 1, 1, 4},
+                                        Layer{LayerOp::convolution, LayerName("conv"), 0, -1, 1, 128, 128, 3, 1, 1, 4},
+                                        Layer{LayerOp::convolution, LayerName("conv"), 0, -1, 1, 144, 144, 3, 1, 1, 4},
+                                        Layer{LayerOp::convolution, LayerName("conv"), 0, -1, 1, 208, 208, 3, 1, 1, 4}};
 };
 const auto wide_registry = Cpu<float>::inference_registry<WideNet>();
 const auto registry = Cpu<float>::training_registry<Net>();
@@ -67,7 +67,7 @@ bool has(std::string_view text, std::string_view part) { return text.find(part) 
 
 TEST_CASE("grouped 3x3 convolutions get own kernels, the rest oneDNN's") {
   const Cpu<float>::InferenceConvolution own(grouped, {}, registry, "conv2"), library(dense, {}, registry, "conv1");
-  CHECK(own.implementation() == "grouped d=4 " + std::string(name(isa())));
+  CHECK(own.implementation() == "grouped d=4 " + std::string(isa_name(isa())));
   CHECK(has(library.implementation(), "onednn "));
   const Cpu<float>::InferenceConvolution unknown({2, 9, 9, 48, 48, 3, 1, 1, 8}, {}, registry, "conv2");
   CHECK(has(unknown.implementation(), "onednn "));
@@ -99,9 +99,9 @@ TEST_CASE("own kernels allocate nothing when they run, and oneDNN's little more 
     const auto size = [](std::int64_t count) { return static_cast<std::size_t>(count); };
     Cpu<float>::InferenceConvolution inference(shape, {}, registry, "conv");
     Cpu<float>::Convolution training(shape, registry, "conv");
-    Buffer<float> x(size(shape.input_size())), y(size(shape.output_size())), weights(size(shape.weight_size()));
-    Buffer<float> bias(size(shape.out)), packed(inference.packed_size());
-    Buffer<float> scratch(std::max(inference.scratch_size(), training.scratch_size()));
+    HostBuffer<float> x(size(shape.input_size())), y(size(shape.output_size())), weights(size(shape.weight_size()));
+    HostBuffer<float> bias(size(shape.out)), packed(inference.packed_size());
+    HostBuffer<float> scratch(std::max(inference.scratch_size(), training.scratch_size()));
     inference.pack(stream, weights.data(), bias.data(), packed.data());
     const std::size_t most = shape == grouped ? 0 : 4096;
     CHECK(allocations([&] { inference.run(stream, x.data(), packed.data(), y.data(), scratch.data()); }) <= most);
@@ -116,7 +116,8 @@ TEST_CASE("own kernels allocate nothing when they run, and oneDNN's little more 
   const MapShape map{2, 9, 9, 32};
   Cpu<float>::BatchNorm norm(map, {.add = true, .relu = true}, "bn");
   const auto size = static_cast<std::size_t>(map.size());
-  Buffer<float> x(size), y(size), dx(size), channels(6 * 32), saved(norm.saved_size()), scratch(norm.scratch_size());
+  HostBuffer<float> x(size), y(size), dx(size), channels(6 * 32), saved(norm.saved_size()),
+      scratch(norm.scratch_size());
   const auto at = [&](int i) { return channels.data() + 32 * i; };
   CHECK(allocations([&] {
           norm.forward(stream, x.data(), x.data(), at(0), at(1), at(2), at(3), y.data(), saved.data(), scratch.data());

@@ -31,7 +31,7 @@ class Guarded {
     for (std::size_t i = 0; i < size + margin; ++i) data_[size - 1 - i] = nan;
   }
   Guarded(std::size_t size, std::string_view stream) : Guarded(size) {
-    const Random random(7, stream);
+    const RandomStream random(7, stream);
     for (std::size_t i = 0; i < size; ++i) data_[i] = 2.0f * random.uniform(i) - 1.0f;
   }
   Guarded(const Guarded&) = delete;
@@ -113,7 +113,7 @@ void check(const GroupedShape& s, int broken = 0) {
     CAPTURE(s.w);
     CAPTURE(s.channels);
     CAPTURE(s.stride);
-    CAPTURE(std::string(name(isa)));
+    CAPTURE(std::string(isa_name(isa)));
     const Guarded packed(Convolution::packed_size(s.channels, isa));
     Convolution::pack_forward(weights.data(), s.channels, packed.data(), isa);
     {

@@ -18,7 +18,7 @@ TEST_CASE("portable is always available, and the sets ascend") {
 }
 
 TEST_CASE("every available instruction set can be asked for by its name") {
-  for (const Isa wanted : available_isas()) CHECK(detail::choose_isa(std::string(name(wanted)).c_str()) == wanted);
+  for (const Isa wanted : available_isas()) CHECK(detail::choose_isa(std::string(isa_name(wanted)).c_str()) == wanted);
 }
 
 TEST_CASE("an unknown or missing instruction set is an error that says what is possible") {
@@ -26,7 +26,7 @@ TEST_CASE("an unknown or missing instruction set is an error that says what is p
   CHECK_THROWS_AS(detail::choose_isa("AVX2"), OptionError);
   for (const Isa wanted : {Isa::avx2, Isa::avx512}) {
     if (std::ranges::find(available_isas(), wanted) != available_isas().end()) continue;
-    const std::string text(name(wanted));
+    const std::string text(isa_name(wanted));
     CHECK_THROWS_WITH_AS(detail::choose_isa(text.c_str()),
                          doctest::Contains("this machine has no " + doctest::String(text.c_str())), OptionError);
   }

@@ -19,7 +19,7 @@ namespace {
 
 /// A network with one grouped convolution of width 32.
 struct Wide {
-  static constexpr std::array<Layer, 1> layers = {Layer{Op::convolution, "conv", 0, -1, 1, 256, 256, 3, 1, 1, 8}};
+  static constexpr std::array<Layer, 1> layers = {Layer{LayerOp::convolution, "conv", 0, -1, 1, 256, 256, 3, 1, 1, 8}};
 };
 
 /// Runs `f` in a thread of its own, which has OpenMP settings of its own.
@@ -77,8 +77,8 @@ TEST_CASE("operators built for one thread run in a thread that has all, in the m
       constexpr std::size_t guard = 64 * 1024;
       std::vector<float> x(size(s.input_size()), 0.5f), dy(size(s.output_size()), 0.25f);
       std::vector<float> w(size(s.weight_size()), 0.125f), dx(x.size()), y(dy.size()), dw(w.size());
-      for (std::size_t i = 0; i < x.size(); ++i) x[i] = Random(1, "x").uniform(i);
-      Buffer<float> scratch(op.scratch_size() + guard);
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = RandomStream(1, "x").uniform(i);
+      HostBuffer<float> scratch(op.scratch_size() + guard);
       std::fill_n(scratch.data() + op.scratch_size(), guard, 7.0f);
       op.forward(stream, x.data(), w.data(), y.data(), nullptr, scratch.data());
       op.backward_data(stream, dy.data(), w.data(), dx.data(), nullptr, scratch.data());
@@ -102,9 +102,9 @@ TEST_CASE("operators built for one thread run in a thread that has all, in the m
 }
 
 TEST_CASE("set_threads means the process") {  // the last one here: it stays so
-  set_threads(3);
+  set_thread_count(3);
   in_new_thread([] {
-    CHECK(threads() == 3);
+    CHECK(thread_count() == 3);
     std::mutex mutex;
     int most = 0;
     parallel_for(64, [&](int) {
@@ -114,9 +114,9 @@ TEST_CASE("set_threads means the process") {  // the last one here: it stays so
     CHECK(most == 3);
     CHECK(detail::with_onednn("here", "a question", [] { return omp_get_max_threads(); }) == 3);
   });
-  set_threads(-5);
-  CHECK(threads() == 1);
-  in_new_thread([] { CHECK(threads() == 1); });
+  set_thread_count(-5);
+  CHECK(thread_count() == 1);
+  in_new_thread([] { CHECK(thread_count() == 1); });
 }
 
 #endif

@@ -10,7 +10,7 @@ using namespace resnext;
 namespace {
 
 constexpr Layer convolution(int in, int out, int kernel, int stride, int groups) {
-  return {Op::convolution, Name("conv"), 0, -1, 1, in, out, kernel, stride, kernel / 2, groups};
+  return {LayerOp::convolution, LayerName("conv"), 0, -1, 1, in, out, kernel, stride, kernel / 2, groups};
 }
 
 struct Mixed {
@@ -23,7 +23,7 @@ struct Mixed {
       convolution(64, 128, 3, 1, 16),   // in differs from out
       convolution(64, 64, 5, 1, 32),    // not 3x3
       convolution(64, 64, 3, 3, 32),    // another stride
-      Layer{Op::batch_norm, Name("bn"), 0, -1, 1, 66, 66, 3, 1, 1, 11},
+      Layer{LayerOp::batch_norm, LayerName("bn"), 0, -1, 1, 66, 66, 3, 1, 1, 11},
       convolution(21, 21, 3, 1, 3),  // 7
   };
 };

@@ -10,10 +10,10 @@
 #include <type_traits>
 #include <vector>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/pointwise.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 
 namespace resnext::detail {
 
@@ -28,6 +28,8 @@ struct NormTask {
 
 #define RESNEXT_KERNELS <resnext/backend/cpu/norm-inl.h>
 #include <resnext/backend/cpu/for_each_target-inl.h>
+
+#include <resnext/backend/cpu/call-inl.h>
 
 namespace resnext::detail {
 
@@ -44,7 +46,7 @@ class CpuBatchNorm {
       : options_(options), channels_(shape.c), width_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
     rows_ = shape.size() / shape.c / options.groups;
-    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_ * shape.c / least_run, 1, threads()));
+    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_ * shape.c / least_run, 1, thread_count()));
     sums_.resize(2 * width_ * static_cast<std::size_t>(parts_));
     totals_.resize(4 * width_);
   }
@@ -205,3 +207,5 @@ class CpuBatchNorm {
 };
 
 }  // namespace resnext::detail
+
+#undef RESNEXT_CALL

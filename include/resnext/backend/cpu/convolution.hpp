@@ -10,12 +10,12 @@
 #include <string>
 #include <string_view>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/onednn.hpp>
 #include <resnext/backend/cpu/pointwise.hpp>
 #include <resnext/backend/cpu/product.hpp>
 #include <resnext/backend/cpu/registry.hpp>
-#include <resnext/backend/operators.hpp>
 
 namespace resnext::detail {
 
@@ -64,7 +64,7 @@ inline bool is_direct(std::string_view implementation) {
 }
 inline GroupedShape grouped_shape(const ConvolutionShape& s) { return {s.n, s.h, s.w, s.in, s.stride}; }
 inline std::string kernel_name(const GroupedKernel& kernel) {
-  return "grouped d=" + std::to_string(kernel.width) + " " + std::string(name(isa()));
+  return "grouped d=" + std::to_string(kernel.width) + " " + std::string(isa_name(isa()));
 }
 
 /// y = relu(convolution(x) + bias + y). A residual after a grouped convolution is added by a pass of its own.
@@ -268,7 +268,7 @@ class CpuConvolution {
   ConvolutionShape shape_;
   std::string path_, what_;
   const GroupedKernel* kernel_ = nullptr;
-  int parts_ = threads();              // that the scratch memory is for
+  int parts_ = thread_count();         // that the scratch memory is for
   std::optional<Product> product_;     // backward data
   std::optional<OuterProduct> outer_;  // backward weights
   Pass forward_, backward_data_, backward_weights_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/cpu/batch_norm.hpp>
 #include <resnext/backend/cpu/buffer.hpp>
 #include <resnext/backend/cpu/convolution.hpp>
@@ -15,9 +16,9 @@
 #include <resnext/backend/cpu/pointwise.hpp>
 #include <resnext/backend/cpu/pool.hpp>
 #include <resnext/backend/cpu/registry.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
-#include <resnext/backend/reference/loss.hpp>
+#include <resnext/backend/host/loss.hpp>
+#include <resnext/backend/host/memory.hpp>
+#include <resnext/backend/host/stream.hpp>
 
 namespace resnext {
 
@@ -59,7 +60,7 @@ struct Cpu<float> : detail::HostMemory<float> {
   using MaxPool = detail::CpuMaxPool;
   using AveragePool = detail::CpuAveragePool;
   using Linear = detail::CpuLinear;
-  using CrossEntropy = detail::ReferenceCrossEntropy<float>;  // a few thousand numbers a step, best in double
+  using CrossEntropy = detail::HostCrossEntropy<float>;  // a few thousand numbers a step, best in double
 
   static constexpr std::string_view name() { return "Cpu<float>"; }
   /// y += x.

@@ -2,10 +2,9 @@
 //
 //   #include <...>                                              // everything the kernels need, BEFORE
 //   #define RESNEXT_KERNELS <resnext/backend/cpu/mine-inl.h>
-//   #include <resnext/backend/cpu/for_each_target-inl.h>        // and this undefines RESNEXT_KERNELS again
+//   #include <resnext/backend/cpu/for_each_target-inl.h>        // no macro of it is left afterwards
 //
-// defines the content of mine-inl.h in resnext::detail::portable, ::avx2 and ::avx512 (the latter two on x86 only, see
-// RESNEXT_X86), each on top of the vectors of simd-inl.h in the same namespace. mine-inl.h has no guard, no #include
+// defines the content of mine-inl.h in resnext::detail::portable, ::avx2 and ::avx512 (the latter two on x86 only), each on top of the vectors of simd-inl.h in the same namespace. mine-inl.h has no guard, no #include
 // and no namespace of its own. Rules inside it, each learned from a defect:
 // - pointers, integers and plain structs of them in signatures; no vector type leaves the region;
 // - nothing from std that is compiled to code (one AVX-512 copy of it would be merged with the portable one), no OpenMP
@@ -17,8 +16,6 @@
 #error "define RESNEXT_KERNELS as the header to compile for every target"
 #endif
 
-#ifndef RESNEXT_FOR_EACH_TARGET
-#define RESNEXT_FOR_EACH_TARGET
 #if defined(__x86_64__) || defined(__i386__)
 #define RESNEXT_X86 1
 #include <immintrin.h>
@@ -27,6 +24,10 @@
 #endif
 #define RESNEXT_UNROLL _Pragma("GCC unroll 64")
 #define RESNEXT_INLINE inline __attribute__((always_inline))
+#define RESNEXT_INLINED __attribute__((always_inline))  // for lambdas
+
+#ifndef RESNEXT_FOR_EACH_TARGET
+#define RESNEXT_FOR_EACH_TARGET
 #define RESNEXT_LANES 4
 namespace resnext::detail::portable {
 #include <resnext/backend/cpu/simd-inl.h>
@@ -86,5 +87,9 @@ namespace resnext::detail::avx512 {
 #endif
 #endif
 
+#undef RESNEXT_INLINED
+#undef RESNEXT_INLINE
+#undef RESNEXT_UNROLL
+#undef RESNEXT_X86
 #undef RESNEXT_SIMD_IS_NEW
 #undef RESNEXT_KERNELS

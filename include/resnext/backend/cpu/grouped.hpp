@@ -137,9 +137,9 @@ inline Isa fitting(Isa isa, int channels, int d) {
 
 inline void check(const GroupedShape& s, int d) {
   if (s.n < 1 || s.h < 1 || s.w < 1 || s.channels < d || s.channels % d != 0 || (s.stride != 1 && s.stride != 2)) {
-    fail<ShapeError>("grouped convolution: expected positive extents, channels in groups of ", d,
-                     " and stride 1 or 2, found [", s.n, ", ", s.h, ", ", s.w, ", ", s.channels, "] and stride ",
-                     s.stride);
+    throw_error<ShapeError>("grouped convolution: expected positive extents, channels in groups of ", d,
+                            " and stride 1 or 2, found [", s.n, ", ", s.h, ", ", s.w, ", ", s.channels, "] and stride ",
+                            s.stride);
   }
   check_extents("grouped convolution", {{"n", s.n}, {"h", s.h}, {"w", s.w}, {"channels", s.channels}});
   check_map("grouped convolution", s.n, s.h, s.w, s.channels);
@@ -451,12 +451,12 @@ void run_parallel(long long units, int parts, const Run& run) {
 }
 
 inline void run_parallel(const GroupedRows& work) {
-  run_parallel(work.units(), threads(), [&](int begin, int end, int) { work.run(begin, end); });
+  run_parallel(work.units(), thread_count(), [&](int begin, int end, int) { work.run(begin, end); });
 }
 
 template <int d, Pass pass>
 GroupedRows::Choose choose_rows([[maybe_unused]] Isa isa) {
-#if RESNEXT_X86
+#if defined(__x86_64__) || defined(__i386__)
   if (isa == Isa::avx512) return avx512::row_kernel<d, pass>;
   if (isa == Isa::avx2) return avx2::row_kernel<d, pass>;
 #endif
@@ -465,7 +465,7 @@ GroupedRows::Choose choose_rows([[maybe_unused]] Isa isa) {
 
 template <int d>
 SumsKernels choose_sums([[maybe_unused]] Isa isa, int stride) {
-#if RESNEXT_X86
+#if defined(__x86_64__) || defined(__i386__)
   if (isa == Isa::avx512) return avx512::sums_kernels<d>(stride);
   if (isa == Isa::avx2) return avx2::sums_kernels<d>(stride);
 #endif
@@ -535,7 +535,7 @@ struct GroupedConvolution {
   }
 
   /// Floats of scratch that `backward_weights` needs for work in `parts`, one for a thread.
-  static std::size_t scratch_size(const GroupedShape& shape, Isa isa = resnext::isa(), int parts = threads()) {
+  static std::size_t scratch_size(const GroupedShape& shape, Isa isa = resnext::isa(), int parts = thread_count()) {
     const detail::Blocking cut = blocking(shape.channels, isa);
     return cut.packed_size() + static_cast<unsigned>(parts) * detail::GroupedSums::buffer_floats(shape, cut);
   }
@@ -543,7 +543,7 @@ struct GroupedConvolution {
   /// dw [channels, d, 3, 3] = sum over the batch of x [n, h, w, channels] times dy [n, out_h, out_w, channels].
   /// `scratch` has scratch_size(shape, isa, parts) floats, of the same parts; its content does not matter.
   static void backward_weights(const GroupedShape& shape, const float* x, const float* dy, float* dw, float* scratch,
-                               Isa isa = resnext::isa(), int parts = threads()) {
+                               Isa isa = resnext::isa(), int parts = thread_count()) {
     detail::check(shape, d);
     isa = detail::fitting(isa, shape.channels, d);
     const detail::Blocking cut = blocking(shape.channels, isa);

@@ -19,7 +19,7 @@ enum class Isa {
 };
 
 /// The name that `RESNEXT_ISA` takes and reports print.
-constexpr std::string_view name(Isa isa) {
+constexpr std::string_view isa_name(Isa isa) {
   return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "portable";
 }
 
@@ -44,15 +44,15 @@ inline Isa choose_isa(const char* wanted) {
   const auto available = available_isas();
   if (wanted == nullptr || *wanted == '\0') return available.back();
   for (const Isa isa : available) {
-    if (name(isa) == wanted) return isa;
+    if (isa_name(isa) == wanted) return isa;
   }
   for (const Isa isa : {Isa::avx2, Isa::avx512}) {
-    if (name(isa) == wanted) {
-      fail<OptionError>("RESNEXT_ISA=", wanted, ": this machine has no ", wanted, "; the best it can run is ",
-                        name(available.back()));
+    if (isa_name(isa) == wanted) {
+      throw_error<OptionError>("RESNEXT_ISA=", wanted, ": this machine has no ", wanted, "; the best it can run is ",
+                               isa_name(available.back()));
     }
   }
-  fail<OptionError>("RESNEXT_ISA=", wanted, ": expected portable, avx2 or avx512");
+  throw_error<OptionError>("RESNEXT_ISA=", wanted, ": expected portable, avx2 or avx512");
 }
 
 }  // namespace detail

@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/onednn.hpp>
-#include <resnext/backend/operators.hpp>
 
 namespace resnext::detail {
 

@@ -13,7 +13,7 @@
 
 #include <resnext/backend/cpu/isa.hpp>
 #include <resnext/backend/cpu/parallel.hpp>
-#include <resnext/backend/host_stream.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/error.hpp>
 
 namespace resnext {
@@ -24,21 +24,21 @@ namespace detail {
 /// than one, and a thread pool of the caller's would be left idle. A sequential one is taken as it is.
 inline void check_runtime(unsigned runtime) {
   if (runtime == DNNL_RUNTIME_OMP || runtime == DNNL_RUNTIME_SEQ) return;
-  fail<DeviceError>("oneDNN: expected a library built for OpenMP (ONEDNN_CPU_RUNTIME=OMP), found one for ",
-                    runtime == DNNL_RUNTIME_TBB          ? "TBB"
-                    : runtime == DNNL_RUNTIME_THREADPOOL ? "thread pools"
-                                                         : "another run-time library",
-                    "; link the other build, Debian's for instance");
+  throw_error<DeviceError>("oneDNN: expected a library built for OpenMP (ONEDNN_CPU_RUNTIME=OMP), found one for ",
+                           runtime == DNNL_RUNTIME_TBB          ? "TBB"
+                           : runtime == DNNL_RUNTIME_THREADPOOL ? "thread pools"
+                                                                : "another run-time library",
+                           "; link the other build, Debian's for instance");
 }
 
 /// @throws DeviceError where oneDNN would use an instruction set that `RESNEXT_ISA` excludes.
 inline void check_lowered(Isa wanted, dnnl::status status, dnnl::cpu_isa effective) {
   const auto most = static_cast<unsigned>(wanted == Isa::avx2 ? dnnl::cpu_isa::avx2 : dnnl::cpu_isa::sse41);
   if ((static_cast<unsigned>(effective) & ~most) == 0) return;  // each one's bits contain those below it
-  fail<DeviceError>("RESNEXT_ISA=", name(wanted), ": oneDNN does not follow (",
-                    dnnl_status2str(static_cast<dnnl_status_t>(status)),
-                    "); it was used before this library, or built without this setting. Set ONEDNN_MAX_CPU_ISA=",
-                    wanted == Isa::avx2 ? "AVX2" : "SSE41", " too, or unset RESNEXT_ISA");
+  throw_error<DeviceError>("RESNEXT_ISA=", isa_name(wanted), ": oneDNN does not follow (",
+                           dnnl_status2str(static_cast<dnnl_status_t>(status)),
+                           "); it was used before this library, or built without this setting. Set ONEDNN_MAX_CPU_ISA=",
+                           wanted == Isa::avx2 ? "AVX2" : "SSE41", " too, or unset RESNEXT_ISA");
 }
 
 /// The engine of all primitives. Where `RESNEXT_ISA` lowers the instruction set of our kernels it lowers oneDNN's too,
@@ -61,10 +61,11 @@ inline const dnnl::engine& onednn_engine() {
 template <class F>
 auto with_onednn(std::string_view path, std::string_view what, const F& f) {
   try {
-    const ThreadScope scope(threads());
+    const ThreadScope scope(thread_count());
     return f();
   } catch (const dnnl::error& error) {
-    fail<DeviceError>(path, ": oneDNN refused ", what, ": ", error.what(), " (", dnnl_status2str(error.status), ")");
+    throw_error<DeviceError>(path, ": oneDNN refused ", what, ": ", error.what(), " (", dnnl_status2str(error.status),
+                             ")");
   }
 }
 
@@ -142,7 +143,7 @@ class Primitive {
   dnnl::primitive primitive_;
   std::vector<dnnl::memory> memories_;
   std::vector<dnnl_exec_arg_t> arguments_;
-  int threads_ = threads();
+  int threads_ = thread_count();
 };
 
 /// Copies from one layout to another; empty where they are the same.

@@ -33,7 +33,7 @@ inline namespace serial {
 ///
 /// After the first use a process has a pool of threads that fork() does not copy: a child that computes waits for them
 /// forever. Fork before, or exec in the child.
-inline int threads() {
+inline int thread_count() {
 #ifdef _OPENMP
   const int set = detail::process_threads.load(std::memory_order_relaxed);
   return set > 0 ? set : omp_get_max_threads();
@@ -45,7 +45,7 @@ inline int threads() {
 
 /// Sets what threads() says in every thread of the process, for own kernels and oneDNN, at least 1. Executors keep the
 /// number that they were built for, so call it first. A build without OpenMP stays with one.
-inline void set_threads([[maybe_unused]] int count) {
+inline void set_thread_count([[maybe_unused]] int count) {
 #ifdef _OPENMP
   detail::process_threads.store(count > 1 ? count : 1, std::memory_order_relaxed);
 #endif
@@ -57,10 +57,10 @@ inline void set_threads([[maybe_unused]] int count) {
 template <class F>
 void parallel_for(int tasks, const F& f) {
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static) num_threads(threads()) if (tasks > 1)
+#pragma omp parallel for schedule(static) num_threads(thread_count()) if (tasks > 1)
   for (int task = 0; task < tasks; ++task) f(task);
 #else
-  static_cast<void>(threads());
+  static_cast<void>(thread_count());
   for (int task = 0; task < tasks; ++task) f(task);
 #endif
 }

@@ -8,11 +8,12 @@
 
 #include <resnext/backend/cpu/isa.hpp>
 #include <resnext/backend/cpu/parallel.hpp>
-#include <resnext/backend/cpu/pointwise.hpp>  // RESNEXT_CALL
 #include <resnext/clock.hpp>
 
 #define RESNEXT_KERNELS <resnext/backend/cpu/peak-inl.h>
 #include <resnext/backend/cpu/for_each_target-inl.h>
+
+#include <resnext/backend/cpu/call-inl.h>
 
 namespace resnext::detail {
 
@@ -20,7 +21,7 @@ namespace resnext::detail {
 /// milliseconds each. Vectors are those of isa(), so this is the roof over the own kernels.
 inline double measured_peak_gflops() {
   constexpr std::ptrdiff_t rounds = 400'000;
-  const int all = threads();
+  const int all = thread_count();
   std::vector<float> sums(static_cast<std::size_t>(all));
   double best = 0;
   for (int run = 0; run < 8; ++run) {
@@ -33,3 +34,5 @@ inline double measured_peak_gflops() {
 }
 
 }  // namespace resnext::detail
+
+#undef RESNEXT_CALL

@@ -1,21 +1,5 @@
 // Kernels over flat arrays, compiled for every target by for_each_target-inl.h; called by pointwise.hpp.
 
-/// Calls step(i, n) for every vector of [0, size): n lanes are in use, and only the last vector is partial.
-template <class Step>
-RESNEXT_INLINE void for_each_vector(std::ptrdiff_t size, const Step& step) {
-  std::ptrdiff_t i = 0;
-  for (; i + lanes <= size; i += lanes) step(i, lanes);
-  if (i < size) step(i, static_cast<int>(size - i));
-}
-RESNEXT_INLINE Vec load_some(const float* p, int n) { return n == lanes ? load(p) : load(p, n); }
-RESNEXT_INLINE void store_some(float* p, Vec v, int n) {
-  if (n == lanes) {
-    store(p, v);
-  } else {
-    store(p, v, n);
-  }
-}
-
 /// y = x + other, rectified if asked; `other` may be null.
 inline void pointwise(const float* x, const float* other, float* y, std::ptrdiff_t size, bool rectify) {
   for_each_vector(size, [&](std::ptrdiff_t i, int n) RESNEXT_INLINED {

@@ -7,11 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/isa.hpp>
 #include <resnext/backend/cpu/parallel.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -24,19 +24,10 @@ struct SgdTask {
 
 }  // namespace resnext::detail
 
-#define RESNEXT_INLINED __attribute__((always_inline))  // for lambdas
 #define RESNEXT_KERNELS <resnext/backend/cpu/pointwise-inl.h>
 #include <resnext/backend/cpu/for_each_target-inl.h>
 
-/// Calls a kernel of the instruction set of this process: `RESNEXT_CALL(pointwise, x, other, y, size, relu)`.
-#if RESNEXT_X86
-#define RESNEXT_CALL(kernel, ...)                                                              \
-  (::resnext::isa() == ::resnext::Isa::avx512 ? ::resnext::detail::avx512::kernel(__VA_ARGS__) \
-   : ::resnext::isa() == ::resnext::Isa::avx2 ? ::resnext::detail::avx2::kernel(__VA_ARGS__)   \
-                                              : ::resnext::detail::portable::kernel(__VA_ARGS__))
-#else
-#define RESNEXT_CALL(kernel, ...) ::resnext::detail::portable::kernel(__VA_ARGS__)
-#endif
+#include <resnext/backend/cpu/call-inl.h>
 
 namespace resnext::detail {
 
@@ -44,7 +35,8 @@ namespace resnext::detail {
 /// cut.
 template <class F>
 void parallel_runs(std::int64_t size, std::int64_t least, std::int64_t grain, const F& f) {
-  const int parts = static_cast<int>(std::clamp<std::int64_t>(size / std::max<std::int64_t>(least, 1), 1, threads()));
+  const int parts =
+      static_cast<int>(std::clamp<std::int64_t>(size / std::max<std::int64_t>(least, 1), 1, thread_count()));
   const std::int64_t part = ((size + parts - 1) / parts + grain - 1) / grain * grain;
   parallel_for(parts, [&](int t) {
     const std::int64_t begin = std::min(size, t * part);
@@ -133,3 +125,5 @@ class CpuPointwise {
 };
 
 }  // namespace resnext::detail
+
+#undef RESNEXT_CALL

@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <string_view>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/pointwise.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 
 namespace resnext::detail {
 
@@ -32,6 +32,8 @@ struct PoolReader {
 
 #define RESNEXT_KERNELS <resnext/backend/cpu/pool-inl.h>
 #include <resnext/backend/cpu/for_each_target-inl.h>
+
+#include <resnext/backend/cpu/call-inl.h>
 
 namespace resnext::detail {
 
@@ -121,3 +123,5 @@ class CpuAveragePool {
 };
 
 }  // namespace resnext::detail
+
+#undef RESNEXT_CALL

@@ -29,7 +29,7 @@ inline constexpr int outer_tile = 8;
 namespace resnext::detail {
 
 // Own products pay on AVX-512 only: on AVX2, oneDNN's run at the processor's peak.
-#if RESNEXT_X86
+#if defined(__x86_64__) || defined(__i386__)
 namespace wide = avx512;
 #else
 namespace wide = portable;
@@ -47,7 +47,7 @@ class Product {
     // a block of pixels stays in the second-level cache while all panels pass
     block_ = std::max<std::int64_t>(56, 128 * 1024 / depth / 56 * 56);
     by_panel_ = std::int64_t{depth} * outputs > pixels * depth;
-    parts_ = threads();
+    parts_ = thread_count();
     // Pixels a multiple of 4 KB apart fall into the same few places of the first-level cache; a copy's do not.
     if (depth % 1024 == 0 && panels_ >= 8) pitch_ = depth + 16;
   }
@@ -129,7 +129,7 @@ class OuterProduct {
  public:
   OuterProduct() = default;
   OuterProduct(std::int64_t pixels, int rows, int columns)
-      : pixels_(pixels), rows_(rows), columns_(columns), parts_(threads()) {
+      : pixels_(pixels), rows_(rows), columns_(columns), parts_(thread_count()) {
     by_pixel_ = std::int64_t{rows} * columns <= 256 * 1024 && pixels >= 1024 * parts_;
     block_ = static_cast<int>(std::clamp<std::int64_t>(128 * 1024 / columns / 16 * 16, 32, 192));
   }

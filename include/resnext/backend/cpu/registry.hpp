@@ -73,7 +73,7 @@ struct Widths {
 
   constexpr explicit Widths(const std::array<Layer, n>& layers) {
     for (const Layer& layer : layers) {
-      if (layer.op != Op::convolution || !is_grouped_3x3(layer)) continue;
+      if (layer.op != LayerOp::convolution || !is_grouped_3x3(layer)) continue;
       const int width = layer.in / layer.groups;
       const auto end = values.begin() + static_cast<std::ptrdiff_t>(count);
       if (std::find(values.begin(), end, width) == end) values[count++] = width;

@@ -141,3 +141,19 @@ RESNEXT_INLINE Vec relu(Vec v) { return keep(above(v, minus_infinity), v); }
 RESNEXT_INLINE Vec relu_gradient(Vec y, Vec g) { return keep(without(above(y, minus_infinity), equal(y, 0)), g); }
 /// Brings the cache line of p towards the second-level cache.
 RESNEXT_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+
+/// Calls step(i, n) for every vector of [0, size): n lanes are in use, and only the last vector is partial.
+template <class Step>
+RESNEXT_INLINE void for_each_vector(std::ptrdiff_t size, const Step& step) {
+  std::ptrdiff_t i = 0;
+  for (; i + lanes <= size; i += lanes) step(i, lanes);
+  if (i < size) step(i, static_cast<int>(size - i));
+}
+RESNEXT_INLINE Vec load_some(const float* p, int n) { return n == lanes ? load(p) : load(p, n); }
+RESNEXT_INLINE void store_some(float* p, Vec v, int n) {
+  if (n == lanes) {
+    store(p, v);
+  } else {
+    store(p, v, n);
+  }
+}

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <string_view>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/backend/reference/matrix.hpp>
 
 namespace resnext::detail {

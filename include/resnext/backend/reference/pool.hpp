@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <string_view>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {

@@ -6,12 +6,13 @@
 #include <cstdint>
 #include <string_view>
 
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
+#include <resnext/backend/host/loss.hpp>
+#include <resnext/backend/host/memory.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/backend/reference/batch_norm.hpp>
 #include <resnext/backend/reference/convolution.hpp>
 #include <resnext/backend/reference/linear.hpp>
-#include <resnext/backend/reference/loss.hpp>
 #include <resnext/backend/reference/pool.hpp>
 #include <resnext/backend/reference/sgd.hpp>
 #include <resnext/tensor/buffer.hpp>
@@ -29,7 +30,7 @@ struct Reference : detail::HostMemory<T> {
   using Scalar = T;
   using Stream = HostStream;
   template <class U>
-  using Buffer = resnext::Buffer<U>;
+  using Buffer = resnext::HostBuffer<U>;
 
   /// Nothing is specialised here, so there is nothing to register.
   struct Registry {};
@@ -50,7 +51,7 @@ struct Reference : detail::HostMemory<T> {
   using MaxPool = detail::ReferenceMaxPool<T>;
   using AveragePool = detail::ReferenceAveragePool<T>;
   using Linear = detail::ReferenceLinear<T>;
-  using CrossEntropy = detail::ReferenceCrossEntropy<T>;
+  using CrossEntropy = detail::HostCrossEntropy<T>;
 
   static constexpr std::string_view name() { return std::same_as<T, float> ? "Reference<float>" : "Reference<double>"; }
   static void accumulate(HostStream&, const T* x, T* y, std::int64_t size) {

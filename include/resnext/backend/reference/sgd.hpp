@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {

@@ -55,7 +55,7 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
   };
   const auto begin = [&](UnitKind kind, int row) {
     const Layer& layer = layers[static_cast<std::size_t>(row)];
-    units.push_back({kind, row, -1, layer.input, layer.other, layer.output, layer.op == Op::relu});
+    units.push_back({kind, row, -1, layer.input, layer.other, layer.output, layer.op == LayerOp::relu});
     producer[static_cast<std::size_t>(layer.output)] = static_cast<int>(units.size()) - 1;
   };
   const UnitKind adder = fusion == Fusion::inference ? UnitKind::convolution : UnitKind::batch_norm;
@@ -64,19 +64,19 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
     const Layer& layer = layers[static_cast<std::size_t>(row)];
     Unit* unit = open_unit(layer.input);
     switch (layer.op) {
-      case Op::convolution:
+      case LayerOp::convolution:
         begin(UnitKind::convolution, row);
         break;
-      case Op::max_pool:
+      case LayerOp::max_pool:
         begin(UnitKind::max_pool, row);
         break;
-      case Op::average_pool:
+      case LayerOp::average_pool:
         begin(UnitKind::average_pool, row);
         break;
-      case Op::linear:
+      case LayerOp::linear:
         begin(UnitKind::linear, row);
         break;
-      case Op::batch_norm:
+      case LayerOp::batch_norm:
         if (fusion == Fusion::inference && unit != nullptr && unit->kind == UnitKind::convolution && unit->norm < 0 &&
             unit->other < 0 && !unit->relu) {
           unit->norm = row;
@@ -85,7 +85,7 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
           begin(UnitKind::batch_norm, row);
         }
         break;
-      case Op::relu: {
+      case LayerOp::relu: {
         const bool can = unit != nullptr && !unit->relu &&
                          (unit->kind == UnitKind::batch_norm || unit->kind == UnitKind::pointwise ||
                           (unit->kind == UnitKind::convolution && fusion == Fusion::inference));
@@ -97,7 +97,7 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
         }
         break;
       }
-      case Op::add: {
+      case LayerOp::add: {
         const bool first_is_later =
             producer[static_cast<std::size_t>(layer.input)] >= producer[static_cast<std::size_t>(layer.other)];
         const int late = first_is_later ? layer.input : layer.other;

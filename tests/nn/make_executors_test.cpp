@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include <resnext/io/make_executors.hpp>
+#include <resnext/nn/make_executors.hpp>
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
@@ -29,7 +29,7 @@ struct Absent : Reference<float> {
     template <class... Arguments>
     explicit InferenceConvolution(Arguments&&... arguments)
         : Reference<float>::InferenceConvolution(std::forward<Arguments>(arguments)...) {
-      fail<DeviceError>("absent: not on this machine");
+      throw_error<DeviceError>("absent: not on this machine");
     }
   };
   static constexpr std::string_view name() { return "Absent"; }

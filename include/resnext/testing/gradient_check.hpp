@@ -16,14 +16,14 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/random.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/testing/guarded_tensor.hpp>
 
 namespace resnext {
 
@@ -67,44 +67,6 @@ struct GradientReport {
 };
 
 namespace detail {
-
-/// Backend memory between two zones of NaN, where nobody may write.
-template <class B>
-class GuardedTensor {
- public:
-  using Stream = typename B::Stream;
-
-  explicit GuardedTensor(std::size_t size) : size_(size), buffer_(size + 2 * zone) {}
-
-  typename B::Scalar* data() { return buffer_.data() + zone; }
-  std::size_t size() const { return size_; }
-
-  void assign(Stream& stream, std::span<const float> values) { B::upload(stream, values, data()); }
-  /// Fills the tensor with `value`, and the zones with NaN.
-  void poison(Stream& stream, float value) {
-    std::vector<float> values(buffer_.size(), std::numeric_limits<float>::quiet_NaN());
-    std::fill_n(values.begin() + zone, size_, value);
-    B::upload(stream, std::span<const float>(values), buffer_.data());
-  }
-  std::vector<double> values(Stream& stream) const { return read(stream, zone, size_); }
-  bool intact(Stream& stream) const {
-    const auto before = read(stream, 0, zone), after = read(stream, zone + size_, zone);
-    const auto untouched = [](double value) { return is_nan(value); };
-    return std::all_of(before.begin(), before.end(), untouched) && std::all_of(after.begin(), after.end(), untouched);
-  }
-
- private:
-  static constexpr std::size_t zone = 64;  // keeps the alignment of the memory
-
-  std::vector<double> read(Stream& stream, std::size_t from, std::size_t count) const {
-    std::vector<double> result(count);
-    B::download(stream, buffer_.data() + from, std::span<double>(result));
-    return result;
-  }
-
-  std::size_t size_;
-  typename B::template Buffer<typename B::Scalar> buffer_;
-};
 
 /// An operator with its memory and its random inputs.
 template <class B>
@@ -183,7 +145,7 @@ class OperatorTrial {
 
   /// Multiples of 2^-16: they, and their sums with a step, are exact in float.
   static std::vector<float> random(const TestTensor& tensor, std::uint64_t seed, const std::string& name) {
-    const Random stream(seed, name);
+    const RandomStream stream(seed, name);
     std::vector<float> values(tensor.size);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const double value = tensor.low + (tensor.high - tensor.low) * stream.uniform(i);
@@ -287,7 +249,8 @@ GradientReport check_gradients(const DifferentiableOperator<B>& op, std::size_t 
     const auto& gradient = gradients[tensor];
     const double scale = detail::test_scale(gradient);
     for (std::size_t probe = 0; probe < std::min(probes, gradient.size()); ++probe) {
-      const std::size_t i = gradient.size() <= probes ? probe : Random(seed, "probe").bits(probe) % gradient.size();
+      const std::size_t i =
+          gradient.size() <= probes ? probe : RandomStream(seed, "probe").bits(probe) % gradient.size();
       const float value = trial.input(tensor)[i];
       double loss[2];
       for (const int side : {0, 1}) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <resnext/io/parameters.hpp>
+#include <resnext/nn/parameter_files.hpp>
 
 #include "files.hpp"
 #include "nn/networks.hpp"
@@ -33,7 +33,7 @@ template <class To>
 void check_fresh_head(const Parameters<To>& found, const StateDict& from, std::uint64_t seed) {
   const auto initial = initialized<To>(seed);
   for (const auto& slot : found.tensors()) {
-    const Name name = slot.entry.name();
+    const LayerName name = slot.entry.name();
     CAPTURE(std::string(name));
     CHECK(same(found[slot], slot.entry.prefix.view() == "fc" ? initial[slot] : from[name.view()]));
   }

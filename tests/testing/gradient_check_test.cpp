@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include <resnext/nn/gradient_check.hpp>
 #include <resnext/reference.hpp>
+#include <resnext/testing/gradient_check.hpp>
 
 using namespace resnext;
 

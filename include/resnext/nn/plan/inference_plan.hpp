@@ -12,10 +12,10 @@
 #include <variant>
 #include <vector>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
-#include <resnext/backend/operators.hpp>
 #include <resnext/error.hpp>
-#include <resnext/nn/fusion.hpp>
+#include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
 #include <resnext/tensor/images.hpp>
@@ -38,17 +38,18 @@ namespace detail {
 /// Extents of all values for n images, or a ShapeError that names the layer where they stop fitting.
 inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n, Extent image) {
   const auto [h, w, c] = image;
-  if (layers.empty()) fail<ShapeError>("the network has no layers");
+  if (layers.empty()) throw_error<ShapeError>("the network has no layers");
   const std::string_view first = layers[0].name.view();
   if (n < 1 || h < 1 || w < 1) {
-    fail<ShapeError>(first, ": expected at least one image of at least 1 x 1, found N = ", n, ", H = ", h, ", W = ", w);
+    throw_error<ShapeError>(first, ": expected at least one image of at least 1 x 1, found N = ", n, ", H = ", h,
+                            ", W = ", w);
   }
   if (c != layers[0].in) {
-    fail<ShapeError>(first, ": expected images of ", layers[0].in, " channels, found ", c);
+    throw_error<ShapeError>(first, ": expected images of ", layers[0].in, " channels, found ", c);
   }
   // before any arithmetic of int on them
   if (n > largest_extent || h > largest_extent || w > largest_extent) {
-    fail<ShapeError>(first, ": expected N, H and W to be at most 2^24, found N = ", n, ", H = ", h, ", W = ", w);
+    throw_error<ShapeError>(first, ": expected N, H and W to be at most 2^24, found N = ", n, ", H = ", h, ", W = ", w);
   }
   check_map(first, n, h, w, c);
   std::vector<Extent> extents(layers.size() + 1);
@@ -57,9 +58,9 @@ inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n,
     const Extent extent = extents[static_cast<std::size_t>(layer.output)];
     if (extent.h < 1 || extent.w < 1) {
       const Extent from = extents[static_cast<std::size_t>(layer.input)];
-      fail<ShapeError>(layer.name.view(), ": a map of ", from.h, " x ", from.w, " is too small for a window of ",
-                       layer.kernel, " x ", layer.kernel, " padded by ", layer.padding, "; the images are ", h, " x ",
-                       w);
+      throw_error<ShapeError>(layer.name.view(), ": a map of ", from.h, " x ", from.w, " is too small for a window of ",
+                              layer.kernel, " x ", layer.kernel, " padded by ", layer.padding, "; the images are ", h,
+                              " x ", w);
     }
     check_map(layer.name.view(), n, extent.h, extent.w, extent.c);
   }
@@ -70,8 +71,8 @@ inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n,
 inline void check_values(const Images& images, Extent extent) {
   const auto expected = static_cast<std::size_t>(images.n * extent.size());
   if (images.values.size() != expected) {
-    fail<ShapeError>("images [N, H, W, C] = [", images.n, ", ", images.h, ", ", images.w, ", ", images.c, "] have ",
-                     expected, " values, but ", images.values.size(), " were given");
+    throw_error<ShapeError>("images [N, H, W, C] = [", images.n, ", ", images.h, ", ", images.w, ", ", images.c,
+                            "] have ", expected, " values, but ", images.values.size(), " were given");
   }
 }
 
@@ -154,7 +155,7 @@ class InferencePlan {
 
   /// One interval a value, but a shortcut that is added in place is one with the sum.
   void place_values() {
-    std::vector<Interval> intervals;
+    std::vector<MemoryInterval> intervals;
     std::vector<std::size_t> interval_of(extents_.size(), 0);
     const auto touch = [&](int index, int step) {
       intervals[interval_of[static_cast<std::size_t>(index)]].last = step;
@@ -229,8 +230,9 @@ class InferencePlan {
   /// Inference turns a batch norm into y = scale x + shift.
   void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale,
             std::vector<HostScalar<B>>& shift) const {
-    const auto weight = parameters.at(norm, Role::weight), bias = parameters.at(norm, Role::bias);
-    const auto mean = parameters.at(norm, Role::running_mean), variance = parameters.at(norm, Role::running_var);
+    const auto weight = parameters.at(norm, TensorRole::weight), bias = parameters.at(norm, TensorRole::bias);
+    const auto mean = parameters.at(norm, TensorRole::running_mean),
+               variance = parameters.at(norm, TensorRole::running_var);
     for (std::size_t c = 0; c < scale.size(); ++c) {
       scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
       shift[c] = static_cast<HostScalar<B>>(bias[c] - mean[c] * scale[c]);
@@ -244,9 +246,9 @@ class InferencePlan {
     std::vector<HostScalar<B>> shift(channels);
     if (auto* convolution = std::get_if<Convolution>(&op)) {
       if (unit.norm >= 0) fold(parameters, unit.norm, scale, shift);
-      const auto weights = parameters.at(unit.row, Role::weight);
+      const auto weights = parameters.at(unit.row, TensorRole::weight);
       std::vector<HostScalar<B>> folded(weights.begin(), weights.end());
-      parameters.release(unit.row, Role::weight);
+      parameters.release(unit.row, TensorRole::weight);
       const std::size_t each = folded.size() / channels;
       for (std::size_t i = 0; i < folded.size(); ++i)
         folded[i] = static_cast<HostScalar<B>>(folded[i] * scale[i / each]);
@@ -257,10 +259,10 @@ class InferencePlan {
       B::upload(stream, rounded, weights_.data() + norm->weights);
       B::upload(stream, shift, weights_.data() + norm->weights + channels);
     } else if (auto* linear = std::get_if<Linear>(&op)) {
-      const auto weights = parameters.at(unit.row, Role::weight);
+      const auto weights = parameters.at(unit.row, TensorRole::weight);
       B::upload(stream, weights, weights_.data() + linear->weights);
-      parameters.release(unit.row, Role::weight);
-      B::upload(stream, parameters.at(unit.row, Role::bias), weights_.data() + linear->weights + weights.size());
+      parameters.release(unit.row, TensorRole::weight);
+      B::upload(stream, parameters.at(unit.row, TensorRole::bias), weights_.data() + linear->weights + weights.size());
     }
   }
 

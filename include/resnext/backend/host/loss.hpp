@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <limits>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
-#include <resnext/backend/host_stream.hpp>
-#include <resnext/backend/operators.hpp>
+#include <resnext/backend/host/stream.hpp>
 #include <resnext/error.hpp>
 #include <resnext/tensor/number.hpp>
 
@@ -18,9 +18,9 @@ namespace resnext::detail {
 /// Mean cross-entropy against smoothed targets, `1 - smoothing + smoothing / classes` for the label and
 /// `smoothing / classes` for the rest (Szegedy et al. 2016, Sec. 7). Everything is computed in double.
 template <class T>
-class ReferenceCrossEntropy {
+class HostCrossEntropy {
  public:
-  explicit ReferenceCrossEntropy(const LossShape& shape) : shape_(shape) { check_shape(shape, "cross-entropy"); }
+  explicit HostCrossEntropy(const LossShape& shape) : shape_(shape) { check_shape(shape, "cross-entropy"); }
 
   /// `metrics` gains the sum of the losses of the images, how many were classified correctly, and their number; see
   /// `Metric`. Logits that are not finite make the loss NaN, and a loss that is not finite makes every gradient NaN.
@@ -35,7 +35,7 @@ class ReferenceCrossEntropy {
     for (int image = 0; image < shape_.n; ++image, logits += classes, dlogits += classes) {
       const int label = labels[image];
       if (label < 0 || label >= classes) {
-        fail<ShapeError>("label ", image, " of the batch: expected 0 to ", classes - 1, ", found ", label);
+        throw_error<ShapeError>("label ", image, " of the batch: expected 0 to ", classes - 1, ", found ", label);
       }
       finite = finite && std::all_of(logits, logits + classes, [](T logit) { return is_finite(logit); });
       const T* const best = std::max_element(logits, logits + classes);

@@ -1,6 +1,6 @@
 /// @file
 /// Executors without templates, for programs that choose network and backend when they run. This header needs no
-/// backend: `resnext/io/make_executors.hpp` makes them, in the one file of a program that is compiled with networks and
+/// backend: `resnext/nn/make_executors.hpp` makes them, in the one file of a program that is compiled with networks and
 /// backends.
 #pragma once
 

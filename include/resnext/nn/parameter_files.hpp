@@ -55,11 +55,11 @@ class Mismatch {
   std::map<std::string, Found> kinds_;
 };
 
-inline std::vector<std::int64_t> shape_of(const Entry& entry) {
+inline std::vector<std::int64_t> shape_of(const StateEntry& entry) {
   return {entry.shape.begin(), entry.shape.begin() + entry.rank};
 }
 
-inline bool in_head(const Entry& entry, std::span<const Layer> layers) {
+inline bool in_head(const StateEntry& entry, std::span<const Layer> layers) {
   return entry.layer == static_cast<int>(layers.size()) - 1;
 }
 
@@ -75,14 +75,14 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
                           bool learned_only = false, Head head = Head::from_file) {
   detail::Mismatch mismatch;
   std::set<std::string, std::less<>> expected;
-  for_each_entry(layers, [&](const Entry& entry) {
+  for_each_entry(layers, [&](const StateEntry& entry) {
     if (learned_only && !entry.learned()) return;
     const std::string name = std::string(prefix).append(entry.name().view());
     expected.insert(name);
     if (head == Head::fresh && detail::in_head(entry, layers)) return;
     const Safetensors::Entry* found = file.find(name);
     const auto shape = detail::shape_of(entry);
-    const bool counter = entry.role == Role::num_batches_tracked;
+    const bool counter = entry.role == TensorRole::num_batches_tracked;
     if (found == nullptr) {
       if (!counter) mismatch.add("missing", name);
     } else if (found->shape != shape && !(counter && found->shape == std::vector<std::int64_t>{1})) {
@@ -92,7 +92,7 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
                                  found->dtype == Dtype::BF16 || found->dtype == Dtype::F64;
                !counter && !real) {
       mismatch.add("of another type",
-                   name + ": expected F32, F16, BF16 or F64, found " + std::string(name_of(found->dtype)));
+                   name + ": expected F32, F16, BF16 or F64, found " + std::string(dtype_name(found->dtype)));
     }
   });
   for (const Safetensors::Entry& entry : file.entries()) {
@@ -112,7 +112,7 @@ inline void read_tensors(const Safetensors& file, StateDict& state, std::string_
     if (head == Head::fresh && detail::in_head(slot.entry, state.layers())) continue;
     const Safetensors::Entry* found = file.find(std::string(prefix).append(slot.entry.name().view()));
     if (found == nullptr || (learned_only && !slot.entry.learned())) continue;
-    if (slot.entry.role == Role::num_batches_tracked) {
+    if (slot.entry.role == TensorRole::num_batches_tracked) {
       std::int64_t batches = 0;
       file.read(*found, std::span(&batches, 1));
       most_batches = std::max(most_batches, batches);
@@ -131,7 +131,7 @@ inline std::vector<TensorView> tensor_views(const StateDict& state, std::string_
   for (const StateDict::Slot& slot : state.tensors()) {
     if (learned_only && !slot.entry.learned()) continue;
     const std::string name = std::string(prefix).append(slot.entry.name().view());
-    if (slot.entry.role == Role::num_batches_tracked) {
+    if (slot.entry.role == TensorRole::num_batches_tracked) {
       views.emplace_back(name, detail::shape_of(slot.entry), std::span(&state.batches_tracked(), 1));
     } else {
       views.emplace_back(name, detail::shape_of(slot.entry), state[slot]);

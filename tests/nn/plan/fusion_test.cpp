@@ -5,7 +5,7 @@
 #include <vector>
 
 #include <resnext/model/family.hpp>
-#include <resnext/nn/fusion.hpp>
+#include <resnext/nn/plan/fusion.hpp>
 
 using namespace resnext;
 
@@ -88,10 +88,10 @@ TEST_CASE("units of every family keep the order of their values") {
 TEST_CASE("what cannot be fused runs alone") {
   // x -> relu -> r; r + x, where x is the input and must not be overwritten; the sum is read twice.
   std::vector<Layer> rows(4);
-  rows[0] = {Op::convolution, "c", 0, -1, 1, 3, 3};
-  rows[1] = {Op::add, "a", 1, 0, 2, 3, 3};
-  rows[2] = {Op::batch_norm, "b", 2, -1, 3, 3, 3};
-  rows[3] = {Op::add, "d", 3, 2, 4, 3, 3};
+  rows[0] = {LayerOp::convolution, "c", 0, -1, 1, 3, 3};
+  rows[1] = {LayerOp::add, "a", 1, 0, 2, 3, 3};
+  rows[2] = {LayerOp::batch_norm, "b", 2, -1, 3, 3, 3};
+  rows[3] = {LayerOp::add, "d", 3, 2, 4, 3, 3};
   CHECK(describe(rows, Fusion::inference) ==
         std::vector<std::string>{"c: convolution", "a: add", "b: batch norm", "d: add"});
   CHECK(describe(rows, Fusion::training) ==
@@ -101,8 +101,8 @@ TEST_CASE("what cannot be fused runs alone") {
 
 TEST_CASE("a convolution never adds onto a value that it or a later unit reads") {
   std::vector<Layer> rows(3);
-  rows[0] = {Op::convolution, "c0", 0, -1, 1, 3, 3};
-  rows[1] = {Op::convolution, "c1", 1, -1, 2, 3, 3};  // reads the shortcut itself
-  rows[2] = {Op::add, "a", 2, 1, 3, 3, 3};
+  rows[0] = {LayerOp::convolution, "c0", 0, -1, 1, 3, 3};
+  rows[1] = {LayerOp::convolution, "c1", 1, -1, 2, 3, 3};  // reads the shortcut itself
+  rows[2] = {LayerOp::add, "a", 2, 1, 3, 3, 3};
   CHECK(describe(rows, Fusion::inference) == std::vector<std::string>{"c0: convolution", "c1: convolution", "a: add"});
 }

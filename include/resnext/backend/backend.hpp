@@ -1,5 +1,5 @@
 /// @file
-/// What a backend is: the shapes its operators are built from, and the concept that nn/ is written against.
+/// What a backend is: the concept that nn/ is written against, and the scalars that its steps share with a trainer.
 ///
 /// A backend is a tag type such as `Cpu<float>`. Its operators are small objects, built once for a shape
 /// (implementations are chosen, and impossible shapes refused, there) and run many times without allocating.
@@ -15,97 +15,10 @@
 #include <span>
 #include <string_view>
 
+#include <resnext/backend/shapes.hpp>
 #include <resnext/model/layer.hpp>
 
 namespace resnext {
-
-/// A 2-d convolution of `[n, h, w, in]` to `[n, out_h, out_w, out]`; weights `[out, in / groups, kernel, kernel]`.
-struct ConvolutionShape {
-  int n = 1;        ///< images
-  int h = 1;        ///< rows of the input
-  int w = 1;        ///< columns of the input
-  int in = 1;       ///< channels of the input
-  int out = 1;      ///< channels of the output
-  int kernel = 1;   ///< edge of the square window
-  int stride = 1;   ///< step of the window
-  int padding = 0;  ///< zeros around the map
-  int groups = 1;   ///< paths: the paper's cardinality C
-
-  /// Rows of the output.
-  constexpr int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
-  /// Columns of the output.
-  constexpr int out_w() const { return (w + 2 * padding - kernel) / stride + 1; }
-  /// Numbers that come in.
-  constexpr std::int64_t input_size() const { return std::int64_t{n} * h * w * in; }
-  /// Numbers that go out.
-  constexpr std::int64_t output_size() const { return std::int64_t{n} * out_h() * out_w() * out; }
-  /// Weights.
-  constexpr std::int64_t weight_size() const { return std::int64_t{out} * (in / groups) * kernel * kernel; }
-  friend constexpr bool operator==(const ConvolutionShape&, const ConvolutionShape&) = default;
-};
-
-/// What an inference convolution does after its sum: + bias, then + residual, then ReLU.
-struct Epilogue {
-  bool residual = false;  ///< the output holds the shortcut on entry and is added to
-  bool relu = false;      ///< comes last
-};
-
-/// Max pooling of `[n, h, w, c]`; the border counts as minus infinity.
-struct PoolShape {
-  int n = 1;        ///< images
-  int h = 1;        ///< rows of the input
-  int w = 1;        ///< columns of the input
-  int c = 1;        ///< channels
-  int kernel = 3;   ///< edge of the square window
-  int stride = 2;   ///< step of the window
-  int padding = 1;  ///< minus infinities around the map
-
-  /// Rows of the output.
-  constexpr int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
-  /// Columns of the output.
-  constexpr int out_w() const { return (w + 2 * padding - kernel) / stride + 1; }
-  /// Numbers that come in.
-  constexpr std::int64_t input_size() const { return std::int64_t{n} * h * w * c; }
-  /// Numbers that go out.
-  constexpr std::int64_t output_size() const { return std::int64_t{n} * out_h() * out_w() * c; }
-};
-
-/// A map `[n, h, w, c]` on which per-channel or per-element operators work.
-struct MapShape {
-  int n = 1;  ///< images
-  int h = 1;  ///< rows
-  int w = 1;  ///< columns
-  int c = 1;  ///< channels
-
-  /// Numbers in it.
-  constexpr std::int64_t size() const { return std::int64_t{n} * h * w * c; }
-};
-
-/// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into `groups` equal runs of
-/// images (ghost batches, Hoffer et al. 2017), each with statistics of its own; 1 is the ordinary batch norm.
-struct NormOptions {
-  bool add = false;       ///< another map is added after scale and shift
-  bool relu = false;      ///< ReLU comes last
-  int groups = 1;         ///< ghost batches; divides n
-  double epsilon = 1e-5;  ///< added to the variance
-  double momentum = 0.1;  ///< weight of the new value in the running statistics (groups: of their average, which
-                          ///< is not what any group alone, on a rank of its own, would have)
-};
-
-/// `[n, in]` times the transpose of `[out, in]`, plus `[out]`.
-struct LinearShape {
-  int n = 1;    ///< images
-  int in = 1;   ///< features that come in
-  int out = 1;  ///< features that go out
-};
-
-/// Mean cross-entropy of `[n, classes]` logits, against targets smoothed by `smoothing / classes` (Szegedy et al.
-/// 2016).
-struct LossShape {
-  int n = 1;             ///< images
-  int classes = 1;       ///< K
-  double smoothing = 0;  ///< from 0 to 1; 0 for one-hot targets
-};
 
 /// Stochastic gradient descent as torch.optim.SGD has it: g += decay w; v = momentum v + g;
 /// w -= rate (nesterov ? g + momentum v : v).

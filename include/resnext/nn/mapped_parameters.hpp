@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include <resnext/io/parameters.hpp>
 #include <resnext/io/safetensors.hpp>
+#include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/parameters.hpp>
 
 namespace resnext {
@@ -24,8 +24,8 @@ class MappedStateDict : public ParameterSource {
   MappedStateDict(const std::string& path, std::span<const Layer> layers) : file_(path), tensors_(layers.size()) {
     check_tensors(file_, layers);
     bool in_place = true;
-    for_each_entry(layers, [&](const Entry& entry) {
-      if (entry.role == Role::num_batches_tracked) return;
+    for_each_entry(layers, [&](const StateEntry& entry) {
+      if (entry.role == TensorRole::num_batches_tracked) return;
       const Safetensors::Entry* found = file_.find(entry.name().view());
       const bool aligned = reinterpret_cast<std::uintptr_t>(file_.bytes(*found).data()) % alignof(float) == 0;
       in_place = in_place && aligned && found->dtype == Dtype::F32;
@@ -34,23 +34,24 @@ class MappedStateDict : public ParameterSource {
     if (!in_place) read_tensors(file_, copy_.emplace(layers));
   }
 
-  std::span<const float> at(int row, Role role) const override {
+  std::span<const float> at(int row, TensorRole role) const override {
     if (copy_) return copy_->at(row, role);
     const Safetensors::Entry* entry = find(row, role);
     if (entry == nullptr) return {};
     return {reinterpret_cast<const float*>(file_.bytes(*entry).data()), entry->elements()};
   }
-  void release(int row, Role role) const override {
+  void release(int row, TensorRole role) const override {
     if (const Safetensors::Entry* entry = find(row, role)) file_.release(*entry);
   }
 
  private:
-  const Safetensors::Entry* find(int row, Role role) const {
+  const Safetensors::Entry* find(int row, TensorRole role) const {
     return tensors_[static_cast<std::size_t>(row)][static_cast<std::size_t>(role)];
   }
 
   Safetensors file_;
-  std::vector<std::array<const Safetensors::Entry*, static_cast<std::size_t>(Role::num_batches_tracked) + 1>> tensors_;
+  std::vector<std::array<const Safetensors::Entry*, static_cast<std::size_t>(TensorRole::num_batches_tracked) + 1>>
+      tensors_;
   std::optional<StateDict> copy_;
 };
 
@@ -68,7 +69,7 @@ class MappedParameters {
       : source_(std::make_shared<const MappedStateDict>(path, Net::layers)) {}
 
   /// A tensor of a row of the layer table, see ParameterSource.
-  std::span<const float> at(int row, Role role) const { return source_->at(row, role); }
+  std::span<const float> at(int row, TensorRole role) const { return source_->at(row, role); }
   /// What an executor holds.
   std::shared_ptr<const ParameterSource> source() const { return source_; }
 

@@ -10,10 +10,10 @@
 #include <variant>
 #include <vector>
 
-#include <resnext/backend/operators.hpp>
-#include <resnext/nn/fusion.hpp>
-#include <resnext/nn/inference_plan.hpp>
+#include <resnext/backend/backend.hpp>
 #include <resnext/nn/parameter_store.hpp>
+#include <resnext/nn/plan/fusion.hpp>
+#include <resnext/nn/plan/inference_plan.hpp>
 #include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
 
@@ -39,7 +39,7 @@ class TrainingPlan {
         units_(fuse(layers_, Fusion::training)),
         loss_(LossShape{n, layers_.back().out, smoothing}) {
     if (ghost_batch < 0 || (ghost_batch > 0 && n % ghost_batch != 0)) {
-      fail<ShapeError>("a batch of ", n, " images cannot be cut into ghost batches of ", ghost_batch);
+      throw_error<ShapeError>("a batch of ", n, " images cannot be cut into ghost batches of ", ghost_batch);
     }
     build(registry, state);
     place_forward();
@@ -134,12 +134,12 @@ class TrainingPlan {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
       const MapShape map{n_, in.h, in.w, in.c};
-      const auto place = [&](Role role) { return store_->place(state, unit.row, role); };
+      const auto place = [&](TensorRole role) { return store_->place(state, unit.row, role); };
       switch (unit.kind) {
         case UnitKind::convolution: {
           Step step(typename B::Convolution(detail::convolution_shape(layer, n_, in), registry, layer.name));
           const auto& op = std::get<typename B::Convolution>(step.op);
-          step.weight = place(Role::weight);
+          step.weight = place(TensorRole::weight);
           step.kept = op.packed_size();
           scratch_ = std::max(scratch_, static_cast<std::size_t>(op.scratch_size()));
           steps_.push_back(std::move(step));
@@ -152,10 +152,10 @@ class TrainingPlan {
           options.groups = groups_;
           Step step(typename B::BatchNorm(map, options, layer.name));
           const auto& op = std::get<typename B::BatchNorm>(step.op);
-          step.weight = place(Role::weight);
-          step.bias = place(Role::bias);
-          step.mean = place(Role::running_mean);
-          step.variance = place(Role::running_var);
+          step.weight = place(TensorRole::weight);
+          step.bias = place(TensorRole::bias);
+          step.mean = place(TensorRole::running_mean);
+          step.variance = place(TensorRole::running_var);
           step.kept = op.saved_size();
           scratch_ = std::max(scratch_, static_cast<std::size_t>(op.scratch_size()));
           steps_.push_back(std::move(step));
@@ -175,8 +175,8 @@ class TrainingPlan {
           break;
         case UnitKind::linear: {
           Step step(typename B::Linear(LinearShape{n_, layer.in, layer.out}, layer.name));
-          step.weight = place(Role::weight);
-          step.bias = place(Role::bias);
+          step.weight = place(TensorRole::weight);
+          step.bias = place(TensorRole::bias);
           scratch_ = std::max(scratch_, static_cast<std::size_t>(std::get<typename B::Linear>(step.op).scratch_size()));
           steps_.push_back(std::move(step));
           break;
@@ -191,7 +191,7 @@ class TrainingPlan {
     value_.assign(extents_.size(), none);
     value_[0] = add_interval(size_of(0), 0, 0);
     const auto touch = [&](int index, int time) {
-      Interval& interval = intervals_[value_[static_cast<std::size_t>(index)]];
+      MemoryInterval& interval = intervals_[value_[static_cast<std::size_t>(index)]];
       interval.last = std::max(interval.last, time);
     };
     for (int i = 0; i < step_count(); ++i) {
@@ -340,7 +340,7 @@ class TrainingPlan {
   std::vector<Unit> units_;
   typename B::CrossEntropy loss_;
   std::vector<Step> steps_;
-  std::vector<Interval> intervals_;
+  std::vector<MemoryInterval> intervals_;
   std::vector<std::size_t> value_;  // interval of each value
   std::size_t loss_gradient_ = 0;
   std::size_t scratch_ = 0, scratch_offset_ = 0;

@@ -17,9 +17,9 @@
 
 #include <resnext/clock.hpp>
 #include <resnext/error.hpp>
-#include <resnext/io/parameters.hpp>
-#include <resnext/nn/any.hpp>
+#include <resnext/nn/any_executors.hpp>
 #include <resnext/nn/classifier.hpp>
+#include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/trainer.hpp>
 
@@ -88,7 +88,7 @@ template <class Names>
 [[noreturn]] void fail_unknown(std::string_view kind, std::string_view name, const Names& names) {
   std::string known;
   for (const std::string_view each : names) known.append(known.empty() ? "" : ", ").append(each);
-  fail<OptionError>("there is no ", kind, " \"", name, "\" in this program, only ", known);
+  throw_error<OptionError>("there is no ", kind, " \"", name, "\" in this program, only ", known);
 }
 
 }  // namespace detail
@@ -191,7 +191,7 @@ std::unique_ptr<AnyClassifier> fastest(const P& parameters, const Images& images
     }
   };
   (try_one.template operator()<Backends>(), ...);
-  if (best == nullptr) fail<DeviceError>("no backend runs on this machine: ", refusals);
+  if (best == nullptr) throw_error<DeviceError>("no backend runs on this machine: ", refusals);
   return best;
 }
 

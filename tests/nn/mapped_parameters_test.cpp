@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include <resnext/io/mapped_parameters.hpp>
 #include <resnext/model/family.hpp>
+#include <resnext/nn/mapped_parameters.hpp>
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
@@ -63,7 +63,7 @@ TEST_CASE("parameters in a file classify as the copied ones do, at any extent, s
   const RandomBatch batch("mapped", 1, 36, 48, Net::inputs, Net::classes);
   const auto first = one(batch.images()), second = other(batch.images());
   CHECK(std::vector(first.begin(), first.end()) == std::vector(second.begin(), second.end()));
-  CHECK(mapped.at(0, Role::bias).empty());
+  CHECK(mapped.at(0, TensorRole::bias).empty());
 }
 
 TEST_CASE("a classifier holds the file that it was made from") {
@@ -123,7 +123,7 @@ TEST_CASE("what was packed leaves memory") {
   Classifier<Large, B> classify(mapped);
   double sum = 0;
   for (int row = 0; row < static_cast<int>(Large::layers.size()); ++row) {
-    for (const float value : mapped.at(row, Role::weight)) sum += value;
+    for (const float value : mapped.at(row, TensorRole::weight)) sum += value;
   }
   CHECK(sum != 0);
   const long size = Large::parameters * 4 / 1024;
