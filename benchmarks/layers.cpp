@@ -200,7 +200,7 @@ void add_loader(std::vector<Work>& all) {
                      data->pictures.images.push_back(static_cast<std::uint8_t>(i * 2'654'435'761U >> 13));
                    }
                    data->loader.emplace(data->pictures, cifar10_recipe(), LoaderOptions{.batch = batch, .workers = 0});
-                   return [data] { benchmark::DoNotOptimize(data->loader->next().images.data()); };
+                   return [data] { benchmark::DoNotOptimize(data->loader->next().images.values.data()); };
                  }});
 }
 

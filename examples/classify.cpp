@@ -88,7 +88,7 @@ Dataset read_pictures(Options& options, const Preprocessing& preprocessing) {
       readable.push_back(path);
     } catch (const std::exception& error) {
       std::string what = error.what();
-      if (!what.starts_with(path.string())) what = path.string() + ": " + what;
+      if (!what.starts_with(path.string())) what.insert(0, path.string() + ": ");
       std::fprintf(stderr, "classify: %s\n", what.c_str());
       if (options.json) print({{"picture", path.string()}, {"error", what}});
     }

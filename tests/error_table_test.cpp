@@ -69,9 +69,10 @@ std::multimap<std::string, Texts> thrown() {
     const auto add = [&](const std::string& kind, std::size_t open) -> Texts& {
       return all.emplace(kind, literals_of(parentheses(source, open)))->second;
     };
-    for (std::size_t at = 0; (at = source.find("fail<", at)) != std::string::npos; ++at) {
-      const std::size_t end = source.find('>', at);
-      if (source[end + 1] == '(') add(source.substr(at + 5, end - at - 5), end + 1);
+    constexpr std::string_view call = "throw_error<";
+    for (std::size_t at = 0; (at = source.find(call, at)) != std::string::npos; ++at) {
+      const std::size_t end = source.find('>', at), kind = at + call.size();
+      if (source[end + 1] == '(') add(source.substr(kind, end - kind), end + 1);
     }
     // These two put the file and the place before what they are given.
     for (std::size_t at = 0; (at = source.find("refuse(", at)) != std::string::npos; ++at) {

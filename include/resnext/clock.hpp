@@ -1,5 +1,5 @@
 /// @file
-/// A clock for measurements.
+/// Clocks for measurements.
 #pragma once
 
 #include <ctime>
@@ -12,5 +12,14 @@ inline double steady_seconds() {
   ::clock_gettime(CLOCK_MONOTONIC, &time);
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
+
+/// Tells how long it has been there.
+class Stopwatch {
+ public:
+  double seconds() const { return steady_seconds() - start_; }
+
+ private:
+  double start_ = steady_seconds();
+};
 
 }  // namespace resnext::detail

@@ -5,7 +5,7 @@
 #include <resnext/backend/cpu/cpu.hpp>       // Cpu<float>
 #include <resnext/backend/cpu/grouped.hpp>   // GroupedConvolution<d>
 #include <resnext/backend/cpu/isa.hpp>       // Isa, isa(), available_isas()
-#include <resnext/backend/cpu/parallel.hpp>  // threads(), parallel_for()
+#include <resnext/backend/cpu/parallel.hpp>  // thread_count(), parallel_for()
 #include <resnext/nn/executors.hpp>
 
 namespace resnext {

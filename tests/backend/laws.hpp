@@ -146,7 +146,7 @@ void ghost_batches_are_batches() {
                   saved.data(), r.dx.data(), nullptr, r.dgamma.data(), r.dbeta.data(), scratch.data());
     return r;
   };
-  const auto ghost = run(typename B::BatchNorm(whole, {.relu = true, .groups = parts}, "bn"), 0, parts * size);
+  const auto ghost = run(typename B::BatchNorm(whole, {.relu = true, .ghost_batches = parts}, "bn"), 0, parts * size);
   Tensor<B> y, dx, mean(width), variance(width), dgamma(width), dbeta(width);
   for (std::size_t g = 0; g < parts; ++g) {
     const auto alone = run(typename B::BatchNorm(part, {.relu = true}, "bn"), g * size, size);
@@ -400,8 +400,8 @@ void impossible_shapes_are_refused() {
   CHECK(refuses<B>(convolution({1, 0, 7, 32, 32, 3, 1, 1, 1}), "layer3.2.conv2: expected h to be at least 1, found 0"));
   CHECK(refuses<B>(convolution({1, 4, 4, 3, 8, 7, 2, 1, 1}), "expected a map of at least 5 x 5, found 4 x 4"));
   CHECK(refuses<B>(norm({1, 1, 1, 8}, {}), "bn1: expected more than 1 value per channel when training"));
-  CHECK(refuses<B>(norm({4, 1, 1, 8}, {.groups = 4}), "expected more than 1 value per channel when training"));
-  CHECK(refuses<B>(norm({4, 2, 2, 8}, {.groups = 3}),
+  CHECK(refuses<B>(norm({4, 1, 1, 8}, {.ghost_batches = 4}), "expected more than 1 value per channel when training"));
+  CHECK(refuses<B>(norm({4, 2, 2, 8}, {.ghost_batches = 3}),
                    "bn1: expected the number of ghost batches to divide a batch of 4"));
   CHECK(refuses<B>(
       [] {

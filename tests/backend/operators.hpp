@@ -337,7 +337,7 @@ void for_each_small_operator(Visit visit) {
           visit([=]<class B>() { return batch_norm<B>({s, {.add = add, .relu = relu}, in_place, in_place}); });
         }
         visit([=]<class B>() {
-          return batch_norm<B>({{6, 3, 5, 20}, {.add = add, .relu = relu, .groups = 3}, !in_place, in_place});
+          return batch_norm<B>({{6, 3, 5, 20}, {.add = add, .relu = relu, .ghost_batches = 3}, !in_place, in_place});
         });
       }
     }

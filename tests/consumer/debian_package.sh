@@ -12,7 +12,7 @@ expect() {
   [[ $2 == "$3" ]] || { printf '%s: expected\n%s\nfound\n%s\n' "$1" "$2" "$3"; exit 1; }
 }
 expect 'number of packages' 1 "${#packages[@]}"
-version=$(sed -nE 's/.*string_view version = "(.*)".*/\1/p' "$sources/include/resnext/version.hpp")
+version=$(sed -nE 's/.*string_view library_version = "(.*)".*/\1/p' "$sources/include/resnext/version.hpp")
 expect 'name of the package' "libresnext-dev_${version}_all.deb" "$(basename "${packages[0]}")"
 expect 'control fields' "Package: libresnext-dev
 Version: $version

@@ -73,8 +73,8 @@ TEST_CASE("only what a crop needs is made, and it is what the whole way gives") 
       for (const auto& [size, crop] : {std::pair(40, 33), {32, 32}, {7, 4}, {100, 81}}) {
         const Image whole = center_crop(resized_shorter_side(image, size), crop, crop - 1);
         const Image part = resized_center_crop(image, size, crop, crop - 1);
-        CAPTURE(height);
-        CAPTURE(size);
+        CAPTURE(image.height);
+        CAPTURE(whole.height);
         CHECK(part.height == crop);
         CHECK(part.width == crop - 1);
         CHECK(part.pixels == whole.pixels);

@@ -15,8 +15,6 @@
 
 using namespace resnext;
 using testing::message_of;
-using testing::TemporaryFolder;
-using testing::write_text;
 
 namespace {
 
@@ -125,13 +123,4 @@ TEST_CASE("what does not fit is refused") {
   Predictor<Net, B> predict(parameters, small);
   CHECK(message_of<ShapeError>([&] { predict(picture_of(40, 40, 1)); }) ==
         "preprocessing: expected a picture of 3 channels, found 1");
-}
-
-TEST_CASE("names are the lines of a file") {
-  const TemporaryFolder folder;
-  CHECK(read_class_names(write_text(folder / "unix.txt", "ant\nbee wolf\n")) == Names{"ant", "bee wolf"});
-  CHECK(read_class_names(write_text(folder / "other.txt", "ant\r\nbee")) == Names{"ant", "bee"});
-  CHECK(read_class_names(write_text(folder / "none.txt", "")).empty());
-  const auto path = (folder / "missing.txt").string();
-  CHECK(message_of<FileError>([&] { read_class_names(path); }) == path + ": could not be read");
 }

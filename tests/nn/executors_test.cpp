@@ -508,6 +508,7 @@ TEST_CASE("images that cannot be counted, or are not there, are refused before a
   const auto parameters = random_parameters<Net>(38);
   Classifier<Net, Reference<float>> classify(parameters);
   Trainer<Net, Reference<float>> trainer(parameters);
+  trainer.set_learning_rate(0.1);
   const RandomBatch batch("count", 2, 8, 8, 3, Net::classes);
   Images images = batch.images();  // whose members anybody can change
   const auto refused = [&](const char* words) {

@@ -93,13 +93,14 @@ inline void check_shape(const MapShape& s, std::string_view path) {
 /// @throws ShapeError for ghost batches that do not divide the batch, and for statistics of a single value.
 inline void check_shape(const MapShape& s, const NormOptions& options, std::string_view path) {
   check_shape(s, path);
-  if (options.groups < 1 || s.n % options.groups != 0) {
+  if (options.ghost_batches < 1 || s.n % options.ghost_batches != 0) {
     throw_error<ShapeError>(path, ": expected the number of ghost batches to divide a batch of ", s.n, ", found ",
-                            options.groups);
+                            options.ghost_batches);
   }
-  if (std::int64_t{s.n / options.groups} * s.h * s.w == 1) {
+  if (std::int64_t{s.n / options.ghost_batches} * s.h * s.w == 1) {
     throw_error<ShapeError>(path, ": expected more than 1 value per channel when training, found a map of ", s.h, " x ",
-                            s.w, " and ", s.n / options.groups, " image a (ghost) batch; use larger batches or images");
+                            s.w, " and ", s.n / options.ghost_batches,
+                            " image a (ghost) batch; use larger batches or images");
   }
 }
 

@@ -68,15 +68,15 @@ struct MapShape {
   constexpr std::int64_t size() const { return std::int64_t{n} * h * w * c; }
 };
 
-/// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into `groups` equal runs of
-/// images (ghost batches, Hoffer et al. 2017), each with statistics of its own; 1 is the ordinary batch norm.
+/// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into `ghost_batches` equal
+/// runs of images (ghost batches, Hoffer et al. 2017), each with statistics of its own; 1 is the ordinary batch norm.
 struct NormOptions {
   bool add = false;       ///< another map is added after scale and shift
   bool relu = false;      ///< ReLU comes last
-  int groups = 1;         ///< ghost batches; divides n
+  int ghost_batches = 1;  ///< in a batch; divides n
   double epsilon = 1e-5;  ///< added to the variance
-  double momentum = 0.1;  ///< weight of the new value in the running statistics (groups: of their average, which
-                          ///< is not what any group alone, on a rank of its own, would have)
+  double momentum = 0.1;  ///< weight of the new value in the running statistics (ghost batches: of their average, which
+                          ///< is not what any of them alone, on a rank of its own, would have)
 };
 
 /// `[n, in]` times the transpose of `[out, in]`, plus `[out]`.

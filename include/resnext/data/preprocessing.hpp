@@ -8,7 +8,7 @@
 #include <resnext/data/augment.hpp>
 #include <resnext/data/resize.hpp>
 #include <resnext/error.hpp>
-#include <resnext/io/image.hpp>
+#include <resnext/tensor/image.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {

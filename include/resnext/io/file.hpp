@@ -6,7 +6,6 @@
 #include <sys/mman.h>  // mmap
 #include <sys/stat.h>  // fstat
 #include <unistd.h>    // write, fsync, close
-#include <filesystem>
 
 #include <array>
 #include <atomic>
@@ -22,7 +21,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 namespace resnext {
 
@@ -173,7 +171,7 @@ inline std::string link_target(const std::string& path) {
     if (links == 40)
       throw_error<FileError>(path, ": could not write: the symbolic links do not end");  // Linux follows 40
     const std::string next(text.data(), static_cast<std::size_t>(size));
-    target = next.front() == '/' ? next : folder_of(target) + next;
+    target = next.front() == '/' ? next : folder_of(target).append(next);
   }
 }
 
@@ -262,19 +260,5 @@ inline void write_file(const std::string& path, std::initializer_list<std::span<
   for (const auto part : parts) file.write(part);
   file.commit();
 }
-
-namespace detail {
-
-/// Removes what was left behind when writers of files whose names begin with `stem` were killed.
-inline void remove_leftovers(const std::filesystem::path& folder, std::string_view stem) {
-  std::error_code ignored;  // what cannot be removed stays
-  std::vector<std::filesystem::path> leftovers;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder, ignored)) {
-    if (is_temporary(entry.path().filename().string(), stem)) leftovers.push_back(entry.path());
-  }
-  for (const auto& path : leftovers) std::filesystem::remove(path, ignored);
-}
-
-}  // namespace detail
 
 }  // namespace resnext

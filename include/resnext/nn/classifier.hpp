@@ -47,8 +47,10 @@ class Classifier {
   explicit Classifier(const P& parameters) : parameters_(parameters.source()) {
     detail::SameNetwork<Net, typename P::Network>();
   }
-  Classifier(Classifier&&) = default;
-  Classifier& operator=(Classifier&&) = default;
+  /// Takes plans and parameters over.
+  Classifier(Classifier&&) noexcept = default;
+  /// The same.
+  Classifier& operator=(Classifier&&) noexcept = default;
 
   /// Logits `[N, K]` of images `[N, H, W, C]`, valid until the next call.
   /// @throws ShapeError when the images do not fit the network.

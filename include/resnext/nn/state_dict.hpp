@@ -56,7 +56,7 @@ class StateDict : public ParameterSource {
   /// The table that the tensors belong to.
   std::span<const Layer> layers() const { return layout_->layers; }
   /// Where every tensor lies, in torchvision's order.
-  std::span<const Slot> tensors() const { return layout_->slots; }
+  std::span<const Slot> tensors() const { return layout_->tensors; }
   /// Every tensor, one after the other, in torchvision's order.
   std::span<float> values() {
     detach();
@@ -82,7 +82,7 @@ class StateDict : public ParameterSource {
   const Slot* slot_of(int row, TensorRole role) const {
     const auto index = static_cast<std::size_t>(row);
     for (std::size_t i = layout_->first_slot[index]; i < layout_->first_slot[index + 1]; ++i) {
-      if (layout_->slots[i].entry.role == role) return &layout_->slots[i];
+      if (layout_->tensors[i].entry.role == role) return &layout_->tensors[i];
     }
     return nullptr;
   }
@@ -109,15 +109,15 @@ class StateDict : public ParameterSource {
   struct Layout {
     std::span<const Layer> layers;
     std::vector<std::size_t> first_slot;  // of each row
-    std::vector<Slot> slots;
+    std::vector<Slot> tensors;
     std::size_t size = 0;  // of all tensors, in floats
 
     explicit Layout(std::span<const Layer> table) : layers(table), first_slot(table.size() + 1) {
       for_each_entry(layers, [&](const StateEntry& entry) {
         const bool counter = entry.role == TensorRole::num_batches_tracked;
-        slots.push_back({entry, size, counter ? 0 : static_cast<std::size_t>(entry.size())});
-        first_slot[static_cast<std::size_t>(entry.layer) + 1] = slots.size();
-        size += slots.back().size;
+        tensors.push_back({entry, size, counter ? 0 : static_cast<std::size_t>(entry.size())});
+        first_slot[static_cast<std::size_t>(entry.layer) + 1] = tensors.size();
+        size += tensors.back().size;
       });
       for (std::size_t row = 1; row < first_slot.size(); ++row) {
         first_slot[row] = std::max(first_slot[row], first_slot[row - 1]);

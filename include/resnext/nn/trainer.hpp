@@ -65,6 +65,13 @@ struct FirstNotFinite {
     if (!place && !all_finite(values)) place = "the output of " + std::string(name);
   }
 };
+struct LastGradientNotFinite {
+  std::optional<std::string>& place;
+
+  void operator()(std::string_view name, std::span<const double> values) const {
+    if (!all_finite(values)) place = "the gradient of " + std::string(name);
+  }
+};
 
 /// The options, if they are possible.
 inline const TrainerOptions& checked(const TrainerOptions& options) {
@@ -183,9 +190,7 @@ class Trainer {
     typename B::template Buffer<double> metrics(static_cast<std::size_t>(Metric::count));
     plan(images).run(core.stream, images, labels, core.hyper.data(), metrics.data(), detail::ignore_bucket, &observer);
     if (place) return place;
-    show_gradients([&](std::string_view name, std::span<const double> values) {  // the last one is the first to be made
-      if (!detail::all_finite(values)) place = "the gradient of " + std::string(name);
-    });
+    show_gradients(detail::LastGradientNotFinite{place});  // the last one is the first to be made
     return place;
   }
 
@@ -197,8 +202,9 @@ class Trainer {
     return {sums[0], sums[1], sums[2]};
   }
 
-  /// Waits and copies the learned tensors and running statistics to the host.
-  Parameters<Net> parameters() {
+  /// Waits and copies the learned tensors and running statistics to the host. Valid until the next call; a copy of it,
+  /// which costs nothing, stays what it is.
+  const Parameters<Net>& parameters() {
     core_->store.download(core_->store.weights(), core_->state, core_->stream);
     core_->store.download_statistics(core_->state, core_->stream);
     return core_->state;

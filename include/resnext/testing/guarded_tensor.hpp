@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include <resnext/tensor/number.hpp>
+
 namespace resnext::detail {
 
 /// Backend memory between two zones of NaN, where nobody may write.

@@ -6,8 +6,8 @@
 /// learning rate, the order of the images and their augmentation are functions of the step, the epoch and the options.
 #pragma once
 
-#include <locale.h>  // newlocale
-#include <stdlib.h>  // strtod_l
+#include <locale.h>  // newlocale, which <clocale> need not have; NOLINT(modernize-deprecated-headers)
+#include <stdlib.h>  // strtod_l; NOLINT(modernize-deprecated-headers)
 #include <unistd.h>  // getentropy
 
 #include <algorithm>
@@ -28,6 +28,7 @@
 #include <vector>
 
 #include <resnext/error.hpp>
+#include <resnext/io/leftovers.hpp>
 #include <resnext/io/safetensors.hpp>
 #include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/trainer.hpp>
@@ -254,15 +255,17 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   put("id", state.id);
   put("classes", detail::json_strings(state.class_names));
   for (const auto& [name, value] : state.options) metadata[std::string(detail::option_key).append(name)] = value;
+  const auto require_utf8 = [&](const std::string& key, const std::string& text) {
+    const auto bad = detail::first_invalid_utf8(text);
+    if (!bad) return;
+    throw_error<OptionError>(path.string(), ": not written: ", detail::quoted(key), ": expected UTF-8, found the byte ",
+                             static_cast<int>(static_cast<unsigned char>(text[*bad])), " in ", detail::quoted(text),
+                             "; convert it, e.g. iconv -f latin1 -t utf-8");
+  };
+  for (const std::string& name : state.class_names) require_utf8(std::string(detail::checkpoint_key) + "classes", name);
   for (const auto& [key, value] : metadata) {
-    for (const std::string* text : {&key, &value}) {
-      if (const auto bad = detail::first_invalid_utf8(*text)) {
-        throw_error<OptionError>(path.string(), ": not written: ", detail::quoted(key),
-                                 ": expected UTF-8, found the byte ",
-                                 static_cast<int>(static_cast<unsigned char>((*text)[*bad])), " in ",
-                                 detail::quoted(*text), "; convert it, e.g. iconv -f latin1 -t utf-8");
-      }
-    }
+    require_utf8(key, key);
+    require_utf8(key, value);
   }
 
   std::vector<TensorView> tensors = tensor_views(parameters);

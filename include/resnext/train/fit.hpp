@@ -2,11 +2,11 @@
 /// The loop of a training run: epochs, evaluation, checkpoints, and how it ends.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 
+#include <resnext/clock.hpp>
 #include <resnext/data/loader.hpp>
 #include <resnext/error.hpp>
 #include <resnext/eval/accuracy.hpp>
@@ -32,14 +32,6 @@ struct FitOptions {
 };
 
 namespace detail {
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 inline void check(const FitOptions& options, const RunState& state) {
   const auto at_least = [](const char* what, std::int64_t least, std::int64_t found) {

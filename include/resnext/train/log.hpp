@@ -16,6 +16,7 @@
 
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/io/leftovers.hpp>
 #include <resnext/io/gnuplot.hpp>
 #include <resnext/io/utf8.hpp>
 #include <resnext/train/report.hpp>

@@ -15,6 +15,7 @@
 
 #include <resnext/error.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/clock.hpp>
 #include <resnext/train/report.hpp>
 
 namespace resnext {

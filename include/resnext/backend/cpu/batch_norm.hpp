@@ -45,13 +45,13 @@ class CpuBatchNorm {
   CpuBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
       : options_(options), channels_(shape.c), width_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
-    rows_ = shape.size() / shape.c / options.groups;
+    rows_ = shape.size() / shape.c / options.ghost_batches;
     parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_ * shape.c / least_run, 1, thread_count()));
     sums_.resize(2 * width_ * static_cast<std::size_t>(parts_));
     totals_.resize(4 * width_);
   }
 
-  std::size_t saved_size() const { return 2 * width_ * static_cast<std::size_t>(options_.groups); }
+  std::size_t saved_size() const { return 2 * width_ * static_cast<std::size_t>(options_.ghost_batches); }
   /// Three constants of every channel, and two sums of every channel for each thread.
   std::size_t scratch_size() const { return (3 + 2 * static_cast<std::size_t>(parts_)) * width_; }
 
@@ -62,7 +62,7 @@ class CpuBatchNorm {
     float* const scale = scratch + width_;
     const double count = static_cast<double>(rows_);
     std::fill(totals_.begin(), totals_.end(), 0.0);
-    for (int group = 0; group < options_.groups; ++group) {
+    for (int group = 0; group < options_.ghost_batches; ++group) {
       const std::int64_t begin = group * rows_ * channels_;
       float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
       float* const inverse = mean + width_;
@@ -85,7 +85,7 @@ class CpuBatchNorm {
         RESNEXT_CALL(norm_forward, task, x + at, options_.add ? other + at : nullptr, y + at, rows, channels_);
       });
     }
-    const double keep = 1 - options_.momentum, take = options_.momentum / options_.groups;
+    const double keep = 1 - options_.momentum, take = options_.momentum / options_.ghost_batches;
     for (std::size_t c = 0; c < width_; ++c) {
       running_mean[c] = static_cast<float>(keep * running_mean[c] + take * totals_[2 * width_ + c]);
       running_var[c] = static_cast<float>(keep * running_var[c] + take * totals_[3 * width_ + c]);
@@ -100,7 +100,7 @@ class CpuBatchNorm {
     float* const offset = scratch + 2 * width_;
     const double count = static_cast<double>(rows_);
     std::fill(totals_.begin(), totals_.end(), 0.0);
-    for (int group = 0; group < options_.groups; ++group) {
+    for (int group = 0; group < options_.ghost_batches; ++group) {
       const std::int64_t begin = group * rows_ * channels_;
       const float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
       const float* const inverse = mean + width_;
@@ -138,7 +138,7 @@ class CpuBatchNorm {
   /// True for an output that no cache would keep until it is read, and whose vectors are aligned.
   bool past_caches(const float* output) const {
     constexpr std::int64_t kept = 20 << 20;  // bytes
-    const std::int64_t bytes = rows_ * options_.groups * channels_ * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t bytes = rows_ * options_.ghost_batches * channels_ * static_cast<std::int64_t>(sizeof(float));
     return bytes > kept && channels_ % 16 == 0 && reinterpret_cast<std::uintptr_t>(output) % 64 == 0;
   }
 

@@ -10,7 +10,7 @@
 
 namespace resnext {
 
-/// A `HostBuffer` whose pages are dealt out to threads() in turn, in pieces of the size of a huge page. An arena is
+/// A `HostBuffer` whose pages are dealt out to thread_count() in turn, in pieces of the size of a huge page. An arena is
 /// used by all threads in changing parts, so on a machine with several memories each should hold an equal share of it;
 /// and the first touch takes a fraction of the time.
 template <class T>

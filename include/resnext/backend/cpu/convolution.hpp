@@ -3,12 +3,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
@@ -55,12 +57,24 @@ inline std::int64_t pixels(const ConvolutionShape& s) { return std::int64_t{s.n}
 inline const GroupedKernel* find_kernel(const ConvolutionShape& s, const KernelRegistry& registry) {
   return is_grouped_3x3(s) ? registry.find(s.in / s.groups) : nullptr;
 }
-/// True for groups at which the library's AVX2 code, where it has any, is quicker than ours: it works on 32 channels at
-/// once, so 40 and 48 leave it half idle (benchmarks/results/cpu/grouped.md).
+/// True for groups at which oneDNN's AVX2 code is quicker than ours: it works on 32 channels at once, so 40 and 48
+/// leave it half idle (benchmarks/results/cpu/grouped.md).
 inline bool is_wide_for_avx2(int width) { return isa() == Isa::avx2 && (width == 32 || width > 48); }
-/// False for oneDNN's general implementations, which are slow for groups of any width.
-inline bool is_direct(std::string_view implementation) {
-  return implementation.find("gemm") == std::string_view::npos && implementation.find("ref") == std::string_view::npos;
+/// True where weights lie in blocks, as all of oneDNN's convolutions want them that are compiled for the shape; the
+/// general ones do not, and are slow for groups of any width.
+inline bool is_blocked(const dnnl::memory::desc& weights) {
+#if DNNL_VERSION_MAJOR >= 3
+  return weights.get_inner_nblks() > 0;
+#else
+  return weights.data.format_desc.blocking.inner_nblks > 0;
+#endif
+}
+/// Takes the first implementation that fits: each of `choices` is a member function that says whether it does.
+template <class Operator, std::size_t N>
+void choose(Operator& op, const std::array<bool (Operator::*)(), N>& choices) {
+  for (const auto choice : choices) {
+    if ((op.*choice)()) return;
+  }
 }
 inline GroupedShape grouped_shape(const ConvolutionShape& s) { return {s.n, s.h, s.w, s.in, s.stride}; }
 inline std::string kernel_name(const GroupedKernel& kernel) {
@@ -77,14 +91,9 @@ class CpuInferenceConvolution {
     check_shape(shape, path);
     what_ = describe_shape(shape);
     kernel_ = find_kernel(shape, registry);
-    if (kernel_ == nullptr || is_wide_for_avx2(kernel_->width)) {
-      with_onednn(path_, what_, [&] { build(); });
-      if (kernel_ != nullptr && is_direct(implementation_)) kernel_ = nullptr;
-    }
-    if (kernel_ != nullptr) {
-      weights_size_ = lines(kernel_->packed_size(shape.in, isa()) * sizeof(float));
-      implementation_ = kernel_name(*kernel_);
-    }
+    using Self = CpuInferenceConvolution;
+    static constexpr std::array<bool (Self::*)(), 3> choices{&Self::wide_groups, &Self::grouped, &Self::onednn};
+    choose(*this, choices);
   }
 
   std::size_t packed_size() const { return weights_size_ + static_cast<std::size_t>(shape_.out); }
@@ -118,6 +127,30 @@ class CpuInferenceConvolution {
   }
 
  private:
+  /// oneDNN for groups at which it is quicker than the own kernel, if it has more than its general code for them.
+  bool wide_groups() {
+    if (kernel_ == nullptr || !is_wide_for_avx2(kernel_->width)) return false;
+    const GroupedKernel* const own = std::exchange(kernel_, nullptr);
+    if (onednn() && is_blocked(packed_layout_)) return true;
+    kernel_ = own;
+    convolution_ = {};
+    scratch_size_ = 0;
+    return false;
+  }
+
+  bool grouped() {
+    if (kernel_ == nullptr) return false;
+    weights_size_ = lines(kernel_->packed_size(shape_.in, isa()) * sizeof(float));
+    implementation_ = kernel_name(*kernel_);
+    return true;
+  }
+
+  /// Any convolution; its last resort is reference code.
+  bool onednn() {
+    with_onednn(path_, what_, [&] { build(); });
+    return true;
+  }
+
   void build() {
     const ConvolutionLayouts layouts(shape_);
     dnnl::post_ops after;
@@ -160,13 +193,9 @@ class CpuConvolution {
     check_shape(shape, path);
     what_ = describe_shape(shape);
     kernel_ = find_kernel(shape, registry);
-    if (kernel_ != nullptr) {
-      scratch_size_ =
-          std::max(kernel_->packed_size(shape.in, isa()), kernel_->scratch_size(grouped_shape(shape), isa(), parts_));
-      implementation_ = kernel_name(*kernel_);
-    } else {
-      with_onednn(path_, what_, [&] { build(); });
-    }
+    using Self = CpuConvolution;
+    static constexpr std::array<bool (Self::*)(), 3> choices{&Self::grouped, &Self::products, &Self::onednn};
+    choose(*this, choices);
   }
 
   std::size_t packed_size() const { return 0; }
@@ -205,39 +234,57 @@ class CpuConvolution {
 
  private:
   /// A primitive and the reorder of its weights; scratch holds the packed weights, then the primitive's scratchpad.
-  struct Pass {
+  struct PackedPass {
     Primitive convolution, reorder;
     std::size_t packed_size = 0;
   };
 
-  void build() {
-    using dnnl::convolution_backward_data, dnnl::convolution_backward_weights, dnnl::convolution_forward;
-    const ConvolutionLayouts l(shape_);
-    const auto algorithm = dnnl::algorithm::convolution_direct;
-    const auto forward =
-        describe_forward<convolution_forward>(onednn_attributes(), dnnl::prop_kind::forward_training, algorithm, l.x,
-                                              l.weights, l.y, l.strides, l.padding, l.padding);
-    const auto plain = l.plain_weights;
-    const auto finish = [&](Pass& pass, const auto& description, const dnnl::memory::desc& packed) {
-      pass.packed_size = lines(packed.get_size());
-      scratch_size_ = std::max(scratch_size_, pass.packed_size + lines(description.scratchpad_desc().get_size()));
-      implementation_ += std::string(implementation_.empty() ? "onednn " : ", ") + description.impl_info_str();
-    };
-    forward_ = {{convolution_forward(forward),
+  bool grouped() {
+    if (kernel_ == nullptr) return false;
+    scratch_size_ =
+        std::max(kernel_->packed_size(shape_.in, isa()), kernel_->scratch_size(grouped_shape(shape_), isa(), parts_));
+    implementation_ = kernel_name(*kernel_);
+    return true;
+  }
+
+  /// oneDNN forward, own products backward.
+  bool products() {
+    if (!is_product(shape_)) return false;
+    with_onednn(path_, what_, [&] { build_forward(ConvolutionLayouts(shape_)); });
+    product_ = Product(pixels(shape_), shape_.out, shape_.in);
+    outer_ = OuterProduct(pixels(shape_), shape_.out, shape_.in);
+    scratch_size_ = std::max({scratch_size_, outer_->scratch_size(),
+                              lines(product_->scratch_size() * sizeof(float)) + product_->packed_size()});
+    implementation_ += ", product avx512";
+    return true;
+  }
+
+  /// Any convolution; its last resort is reference code.
+  bool onednn() {
+    with_onednn(path_, what_, [&] {
+      const ConvolutionLayouts layouts(shape_);
+      build_backward(layouts, build_forward(layouts));
+    });
+    return true;
+  }
+
+  dnnl::convolution_forward::primitive_desc build_forward(const ConvolutionLayouts& l) {
+    auto forward = describe_forward<dnnl::convolution_forward>(onednn_attributes(), dnnl::prop_kind::forward_training,
+                                                               dnnl::algorithm::convolution_direct, l.x, l.weights, l.y,
+                                                               l.strides, l.padding, l.padding);
+    forward_ = {{dnnl::convolution_forward(forward),
                  {{DNNL_ARG_SRC, l.x},
                   {DNNL_ARG_WEIGHTS, forward.weights_desc()},
                   {DNNL_ARG_DST, l.y},
                   {DNNL_ARG_SCRATCHPAD, forward.scratchpad_desc()}}},
-                make_reorder(plain, forward.weights_desc())};
+                make_reorder(l.plain_weights, forward.weights_desc())};
     finish(forward_, forward, forward.weights_desc());
-    if (is_product(shape_)) {
-      product_ = Product(pixels(shape_), shape_.out, shape_.in);
-      outer_ = OuterProduct(pixels(shape_), shape_.out, shape_.in);
-      scratch_size_ = std::max({scratch_size_, outer_->scratch_size(),
-                                lines(product_->scratch_size() * sizeof(float)) + product_->packed_size()});
-      implementation_ += ", product avx512";
-      return;
-    }
+    return forward;
+  }
+
+  void build_backward(const ConvolutionLayouts& l, const dnnl::convolution_forward::primitive_desc& forward) {
+    using dnnl::convolution_backward_data, dnnl::convolution_backward_weights;
+    const auto algorithm = dnnl::algorithm::convolution_direct;
     const auto data = describe_backward<convolution_backward_data>(forward, algorithm, l.x, l.weights, l.y, l.strides,
                                                                    l.padding, l.padding);
     const auto weights = describe_backward<convolution_backward_weights>(forward, algorithm, l.x, l.weights, l.y,
@@ -247,18 +294,25 @@ class CpuConvolution {
                         {DNNL_ARG_WEIGHTS, data.weights_desc()},
                         {DNNL_ARG_DIFF_SRC, l.x},
                         {DNNL_ARG_SCRATCHPAD, data.scratchpad_desc()}}},
-                      make_reorder(plain, data.weights_desc())};
+                      make_reorder(l.plain_weights, data.weights_desc())};
     finish(backward_data_, data, data.weights_desc());
     backward_weights_ = {{convolution_backward_weights(weights),
                           {{DNNL_ARG_SRC, l.x},
                            {DNNL_ARG_DIFF_DST, l.y},
                            {DNNL_ARG_DIFF_WEIGHTS, weights.diff_weights_desc()},
                            {DNNL_ARG_SCRATCHPAD, weights.scratchpad_desc()}}},
-                         make_reorder(weights.diff_weights_desc(), plain)};
+                         make_reorder(weights.diff_weights_desc(), l.plain_weights)};
     finish(backward_weights_, weights, weights.diff_weights_desc());
   }
 
-  void run(CpuStream& stream, Pass& pass, const float* from, const float* weights, float* to, float* scratch) {
+  template <class Description>
+  void finish(PackedPass& pass, const Description& description, const dnnl::memory::desc& packed) {
+    pass.packed_size = lines(packed.get_size());
+    scratch_size_ = std::max(scratch_size_, pass.packed_size + lines(description.scratchpad_desc().get_size()));
+    implementation_ += std::string(implementation_.empty() ? "onednn " : ", ") + description.impl_info_str();
+  }
+
+  void run(CpuStream& stream, PackedPass& pass, const float* from, const float* weights, float* to, float* scratch) {
     with_onednn(path_, what_, [&] {
       if (pass.reorder) pass.reorder.run(stream.onednn(), {weights, scratch});
       pass.convolution.run(stream.onednn(), {from, pass.reorder ? scratch : weights, to, scratch + pass.packed_size});
@@ -271,7 +325,7 @@ class CpuConvolution {
   int parts_ = thread_count();         // that the scratch memory is for
   std::optional<Product> product_;     // backward data
   std::optional<OuterProduct> outer_;  // backward weights
-  Pass forward_, backward_data_, backward_weights_;
+  PackedPass forward_, backward_data_, backward_weights_;
   std::size_t scratch_size_ = 0;
   std::string implementation_;
 };

@@ -139,8 +139,8 @@ RESNEXT_INLINE void tile(const RowTask& task, int x0) {
   Vec acc[T][NV];
   RESNEXT_UNROLL
   for (int v = 0; v < NV; ++v) {
-    const float* bias = task.bias + v * lanes;
-    const Vec start = task.bias == nullptr ? zero() : full<d> || v < NV - 1 ? load(bias) : load(bias, task.tail);
+    const float* const bias = task.bias == nullptr ? nullptr : task.bias + v * lanes;
+    const Vec start = bias == nullptr ? zero() : full<d> || v < NV - 1 ? load(bias) : load(bias, task.tail);
     RESNEXT_UNROLL
     for (int t = 0; t < T; ++t) acc[t][v] = start;
   }
@@ -227,7 +227,7 @@ RowKernel row_kernel(int vectors, int width) {
 // ---- backward weights: sums of one kernel row over a strip of rows ----
 
 /// A gradient and the kernel column through which a pixel of inputs met it.
-struct Product {
+struct TileProduct {
   int kw;
   Vec dy;
 };
@@ -268,16 +268,16 @@ void strip(const StripTask& task) {
       prefetch(ahead);
       ahead += task.ahead_pixel;
       if constexpr (stride == 1) {
-        add_products<d, j0>(x, task.tail, sum, std::make_integer_sequence<int, J>(), Product{0, after},
-                            Product{1, here}, Product{2, before});
+        add_products<d, j0>(x, task.tail, sum, std::make_integer_sequence<int, J>(), TileProduct{0, after},
+                            TileProduct{1, here}, TileProduct{2, before});
         x += pixel;
       } else {
         prefetch(ahead);
         ahead += task.ahead_pixel;
-        add_products<d, j0>(x, task.tail, sum, std::make_integer_sequence<int, J>(), Product{1, here});
+        add_products<d, j0>(x, task.tail, sum, std::make_integer_sequence<int, J>(), TileProduct{1, here});
         if (2 * o + 1 < task.in_width) {
-          add_products<d, j0>(x + pixel, task.tail, sum, std::make_integer_sequence<int, J>(), Product{0, after},
-                              Product{2, here});
+          add_products<d, j0>(x + pixel, task.tail, sum, std::make_integer_sequence<int, J>(), TileProduct{0, after},
+                              TileProduct{2, here});
         }
         x += 2 * pixel;
       }

@@ -15,7 +15,7 @@ namespace resnext {
 
 namespace detail {
 
-/// What set_threads() said, for the whole process; 0 before.
+/// What set_thread_count() said, for the whole process; 0 before.
 inline std::atomic<int> process_threads{0};
 
 }  // namespace detail
@@ -27,7 +27,7 @@ inline namespace openmp {
 inline namespace serial {
 #endif
 
-/// Number of threads that a `parallel_for` may use: what set_threads() said, else `OMP_NUM_THREADS` or what
+/// Number of threads that a `parallel_for` may use: what set_thread_count() said, else `OMP_NUM_THREADS` or what
 /// omp_set_num_threads() said in this thread, else all processors. A build without OpenMP has one, and says so once on
 /// stderr.
 ///
@@ -43,8 +43,8 @@ inline int thread_count() {
 #endif
 }
 
-/// Sets what threads() says in every thread of the process, for own kernels and oneDNN, at least 1. Executors keep the
-/// number that they were built for, so call it first. A build without OpenMP stays with one.
+/// Sets what thread_count() says in every thread of the process, for own kernels and oneDNN, at least 1. Executors keep
+/// the number that they were built for, so call it first. A build without OpenMP stays with one.
 inline void set_thread_count([[maybe_unused]] int count) {
 #ifdef _OPENMP
   detail::process_threads.store(count > 1 ? count : 1, std::memory_order_relaxed);

@@ -21,6 +21,7 @@ class HostStream {
   HostStream() = default;
   /// Takes over what is outstanding: nobody waits for it twice, so there are no copies.
   HostStream(HostStream&&) = default;
+  /// The same.
   HostStream& operator=(HostStream&&) = default;
 
   /// Work that was started elsewhere; `wait` returns when it is done, and may throw what went wrong.

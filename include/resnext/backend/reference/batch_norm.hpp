@@ -23,8 +23,8 @@ class ReferenceBatchNorm {
   ReferenceBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
       : options_(options), channels_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
-    groups_ = static_cast<std::size_t>(options.groups);
-    rows_ = static_cast<std::size_t>(shape.n / options.groups) * static_cast<std::size_t>(shape.h) *
+    groups_ = static_cast<std::size_t>(options.ghost_batches);
+    rows_ = static_cast<std::size_t>(shape.n / options.ghost_batches) * static_cast<std::size_t>(shape.h) *
             static_cast<std::size_t>(shape.w);
     for (auto* sums : {&first_, &second_, &first_total_, &second_total_}) sums->resize(channels_);
   }

@@ -149,7 +149,7 @@ class TrainingPlan {
           NormOptions options;
           options.add = unit.other >= 0;
           options.relu = unit.relu;
-          options.groups = groups_;
+          options.ghost_batches = groups_;
           Step step(typename B::BatchNorm(map, options, layer.name));
           const auto& op = std::get<typename B::BatchNorm>(step.op);
           step.weight = place(TensorRole::weight);
