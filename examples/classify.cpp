@@ -82,7 +82,7 @@ Dataset read_pictures(Options& options, const Preprocessing& preprocessing) {
   std::vector<fs::path> readable;
   for (const fs::path& path : options.pictures) {
     try {
-      const Image crop = cropped(read_image(path), preprocessing);
+      const Image crop = preprocessed_crop(read_image(path), preprocessing);
       data.images.insert(data.images.end(), crop.pixels.begin(), crop.pixels.end());
       data.labels.push_back(0);  // nobody knows
       readable.push_back(path);
@@ -99,7 +99,7 @@ Dataset read_pictures(Options& options, const Preprocessing& preprocessing) {
 
 /// False when a picture could not be read.
 template <class Net>
-bool run(Options options, const Preprocessing& preprocessing) {
+bool run(Options options, const Preprocessing& preprocessing, const Augmentation& normalisation) {
   const std::vector<std::string> names = class_names<Net>(options);
   const auto parameters = load_safetensors<Net>(options.weights);
   Classifier<Net, B> classifier(parameters);
@@ -113,7 +113,7 @@ bool run(Options options, const Preprocessing& preprocessing) {
     if (options.pictures.empty()) return false;
   }
 
-  Loader loader(data, normalisation_only(preprocessing), {.batch = options.test ? 200 : 1, .shuffle = false});
+  Loader loader(data, normalisation, {.batch = options.test ? 200 : 1, .shuffle = false});
   if (options.profile) {
     Profile profile;
     loader.start(0, 0);
@@ -204,7 +204,7 @@ bool classify(Options options) {
   complete(options);
   if (options.network == "resnext50_32x4d") {
     if (options.test) throw_error<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
-    return run<ResNeXt50<32, 4>>(options, imagenet_v1());
+    return run<ResNeXt50<32, 4>>(options, imagenet_v1(), normalisation_only(imagenet_v1()));
   }
   if (options.data.empty())
     throw_error<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
@@ -214,7 +214,7 @@ bool classify(Options options) {
   examples::for_each_network([&]<class Net>(const std::string& name) {
     if (name != options.network || Net::inputs != source.inputs || Net::classes != source.classes) return;
     found = true;
-    all = run<Net>(options, preprocessing_of(source.recipe(), size));
+    all = run<Net>(options, preprocessing_of(source.recipe(), size), normalisation_only(source.recipe()));
   });
   if (!found) throw_error<OptionError>("there is no network ", options.network, " for ", options.data);
   return all;

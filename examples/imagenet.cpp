@@ -117,7 +117,9 @@ void run(const Options& options) {
     return;
   }
   if (batch.normalised) {
-    std::printf("uint8 pixels, normalised as ImageNet's: (x / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)\n");
+    const Preprocessing p = imagenet_v1();
+    std::printf("uint8 pixels, normalised as ImageNet's: (x / 255 - (%g, %g, %g)) / (%g, %g, %g)\n", double{p.mean[0]},
+                double{p.mean[1]}, double{p.mean[2]}, double{p.std[0]}, double{p.std[1]}, double{p.std[2]});
   }
   for (int n = 0; n < batch.n; ++n) {
     std::printf("image %d:", n);

@@ -36,7 +36,7 @@ int main() {
 
   // [classify]
   Classifier<Net> classify(parameters);
-  const std::vector<float> values = prepared(picture, imagenet_v1());  // [224, 224, 3], as torchvision has it
+  const std::vector<float> values = preprocessed(picture, imagenet_v1());  // [224, 224, 3], as torchvision has it
   const Images images(values, 1, 224, 224, 3);
   try {
     const auto logits = classify(images);  // the first call for an extent builds a plan, later ones allocate nothing

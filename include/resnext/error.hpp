@@ -2,10 +2,11 @@
 /// The errors of the library. A message names the layer, file or field, says what was expected and what was found.
 #pragma once
 
-#include <charconv>
 #include <stdexcept>  // std::runtime_error
 #include <string>
 #include <type_traits>
+
+#include <resnext/number_text.hpp>
 
 namespace resnext {
 
@@ -40,23 +41,6 @@ class DeviceError : public Error {
 };
 
 namespace detail {
-
-/// As printf's %g does in the C locale: what is written into files must not follow the locale of the process.
-inline std::string general_text(double number) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, number, std::chars_format::general, 6).ptr};
-}
-/// As printf's %.*f: with so many digits after the point, at most 40.
-inline std::string fixed_text(double number, int digits) {
-  char text[360];
-  return {text, std::to_chars(text, text + sizeof text, number, std::chars_format::fixed, digits).ptr};
-}
-/// The shortest text that reads back as the same number.
-template <class T>
-std::string exact_text(T number) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, number).ptr};
-}
 
 /// Numbers as a stream would write them, but a stream's headers are a third of the time it takes to include
 /// resnext.hpp.

@@ -44,8 +44,8 @@ TEST_CASE("torchvision's preparation: the shorter side, the middle, (v / 255 - m
 
   const Image picture = picture_of(60, 90, 3);
   const Image crop = center_crop(resized(picture, 40, 60), 32, 32);
-  CHECK(cropped(picture, small).pixels == crop.pixels);
-  const std::vector<float> values = prepared(picture, small);
+  CHECK(preprocessed_crop(picture, small).pixels == crop.pixels);
+  const std::vector<float> values = preprocessed(picture, small);
   REQUIRE(values.size() == 32 * 32 * 3);
   for (std::size_t i = 0; i < values.size(); ++i) {
     REQUIRE(values[i] == (static_cast<float>(crop.pixels[i]) / 255 - small.mean[i % 3]) / small.std[i % 3]);
@@ -60,7 +60,7 @@ TEST_CASE("a recipe's preparation is what a loader makes of cropped pictures") {
   CHECK_FALSE(same.flip);
   std::vector<float> expected(32 * 32 * 3);
   Augmenter(normalisation_only(cifar10_recipe()), 32, 32, 3, 0)(picture.pixels, 0, 0, expected);
-  const std::vector<float> values = prepared(picture, preprocessing);
+  const std::vector<float> values = preprocessed(picture, preprocessing);
   for (std::size_t i = 0; i < values.size(); ++i) REQUIRE(values[i] == doctest::Approx(expected[i]).epsilon(1e-5));
   for (std::size_t c = 0; c < 3; ++c) {
     CHECK(same.mean[c] == doctest::Approx(cifar10_recipe().mean[c]));
@@ -73,7 +73,7 @@ TEST_CASE("a picture becomes the names of its most probable classes") {
   const Names names{"ant", "bee", "cow", "dog", "eel", "fox", "gnu"};
   const Image picture = picture_of(50, 70, 3);
   Classifier<Net, B> classify(parameters);
-  const auto logits = classify(Images(prepared(picture, small), 1, 32, 32, 3));
+  const auto logits = classify(Images(preprocessed(picture, small), 1, 32, 32, 3));
   const auto expected = most_probable(logits, 7);
 
   Predictor<Net, B> predict(parameters, small, names), numbers(parameters, small);

@@ -153,23 +153,23 @@ TEST_CASE("every half and bfloat16 has its value; doubles are rounded") {
 }
 
 TEST_CASE("doubles become the nearest floats, also those that floats have no exponent for") {
-  CHECK(to_float(1.0 / 3) == 1.0f / 3);
-  CHECK(to_float(std::numeric_limits<double>::infinity()) == std::numeric_limits<float>::infinity());
-  CHECK(std::isnan(to_float(std::numeric_limits<double>::quiet_NaN())));
-  CHECK(std::signbit(to_float(-0.0)));
-  CHECK(std::signbit(to_float(-1e-300)));
+  CHECK(detail::to_float(1.0 / 3) == 1.0f / 3);
+  CHECK(detail::to_float(std::numeric_limits<double>::infinity()) == std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(detail::to_float(std::numeric_limits<double>::quiet_NaN())));
+  CHECK(std::signbit(detail::to_float(-0.0)));
+  CHECK(std::signbit(detail::to_float(-1e-300)));
   const RandomStream random(3, "doubles");
   for (std::uint32_t i = 0; i < 100000; ++i) {
     const int exponent = 1023 - 155 + static_cast<int>(random.below(3 * i, 60));
     const std::uint64_t fraction = random.bits(3 * i + 1) & (i % 2 == 0 ? 0xFFFFFFFFFFFFFu : 0xFFFFFE0000000u);
     const auto bits = (random.bits(3 * i + 2) & std::uint64_t{1} << 63) | static_cast<std::uint64_t>(exponent) << 52;
     const auto x = std::bit_cast<double>(bits | fraction);
-    REQUIRE(std::bit_cast<std::uint32_t>(to_float(x)) == std::bit_cast<std::uint32_t>(static_cast<float>(x)));
+    REQUIRE(std::bit_cast<std::uint32_t>(detail::to_float(x)) == std::bit_cast<std::uint32_t>(static_cast<float>(x)));
     const float y = static_cast<float>(x);
-    REQUIRE(std::bit_cast<std::uint64_t>(to_double(y)) == std::bit_cast<std::uint64_t>(static_cast<double>(y)));
+    REQUIRE(std::bit_cast<std::uint64_t>(detail::to_double(y)) == std::bit_cast<std::uint64_t>(static_cast<double>(y)));
   }
   for (const double x : {0x1p-150, 0x1.8p-149, 0x1.000001p-150, 0x1.fffffffp-127, 0x1p-126, 0x1p-149, 0x1p-1074}) {
-    REQUIRE(to_float(x) == static_cast<float>(x));
+    REQUIRE(detail::to_float(x) == static_cast<float>(x));
   }
 }
 

@@ -6,31 +6,10 @@ train=$(realpath "$1") classify=$(realpath "$2")
 demo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../../examples/demo.sh")
 work=$(mktemp -d "${TMPDIR:-/tmp}/resnext-demo-XXXXXX")
 trap 'rm -rf "$work"' EXIT
-failures=0
-failed() {
-  echo "FAILED: $*"
-  failures=1
-}
-
-# bytes NUMBER...: each as a byte.
-bytes() {
-  local text
-  printf -v text '\\x%02x' "$@"
-  printf '%b' "$text"
-}
-# dataset NAME COUNT: pictures of 28 x 28 pixels, some bytes of the program, with labels 0 to 9 in turn.
-dataset() {
-  local i labels=()
-  for ((i = 0; i < $2; ++i)); do labels+=($((i % 10))); done
-  {
-    bytes 0 0 8 3 0 0 0 "$2" 0 0 0 28 0 0 0 28
-    head -c $((784 * $2)) "$train"
-  } >"$work/data/$1-images-idx3-ubyte"
-  bytes 0 0 8 1 0 0 0 "$2" "${labels[@]}" >"$work/data/$1-labels-idx1-ubyte"
-}
+source "$(dirname "${BASH_SOURCE[0]}")/dataset.sh"
 mkdir "$work/data" "$work/programs"
-dataset train 20
-dataset t10k 10
+dataset train 20 28 "$train"
+dataset t10k 10 28 "$train"
 for program in train classify; do
   printf '#!/bin/sh\necho $$ >"%s/%s.pid"\nexec "%s" --folder "%s" "$@"\n' \
     "$work" "$program" "${!program}" "$work/data" >"$work/programs/$program"

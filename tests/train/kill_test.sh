@@ -7,31 +7,10 @@ train=$1
 work=$(mktemp -d "${TMPDIR:-/tmp}/resnext-kill-XXXXXX")
 mounted=
 trap '[[ -n $mounted ]] && umount "$work/small"; rm -rf "$work"' EXIT
-failures=0
-failed() {
-  echo "FAILED: $*"
-  failures=1
-}
-
-# bytes NUMBER...: each as a byte.
-bytes() {
-  local text
-  printf -v text '\\x%02x' "$@"
-  printf '%b' "$text"
-}
-# dataset NAME COUNT: pictures of 4 x 4 pixels, some bytes of the program, with labels 0 to 9 in turn.
-dataset() {
-  local i labels=()
-  for ((i = 0; i < $2; ++i)); do labels+=($((i % 10))); done
-  {
-    bytes 0 0 8 3 0 0 0 "$2" 0 0 0 4 0 0 0 4
-    head -c 20000 "$train" | tail -c $((16 * $2))
-  } >"$work/data/$1-images-idx3-ubyte"
-  bytes 0 0 8 1 0 0 0 "$2" "${labels[@]}" >"$work/data/$1-labels-idx1-ubyte"
-}
+source "$(dirname "${BASH_SOURCE[0]}")/dataset.sh"
 mkdir "$work/data"
-dataset train 80
-dataset t10k 10
+dataset train 80 4 "$train"
+dataset t10k 10 4 "$train"
 
 # run FOLDER OPTION...: 60 steps with a checkpoint after each; what it says is in $work/said.
 command=("$train" --folder "$work/data" --network small --epochs 6 --batch 8 --pad 0 --rate 0.01 --threads 1 --workers 0

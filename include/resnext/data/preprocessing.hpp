@@ -64,7 +64,7 @@ inline void check_preprocessing(const Preprocessing& preprocessing, int channels
 
 /// What the network sees of a picture, `[crop, crop, C]` for C means; one channel is the picture's luma.
 /// @throws ShapeError for a picture of another number of channels
-inline Image cropped(const Image& picture, const Preprocessing& preprocessing) {
+inline Image preprocessed_crop(const Image& picture, const Preprocessing& preprocessing) {
   const Image channels = preprocessing.mean.size() == 1 ? to_grey(picture) : picture;
   if (static_cast<std::size_t>(channels.channels) != preprocessing.mean.size())
     throw_error<ShapeError>("preprocessing: expected a picture of ", preprocessing.mean.size(), " channels, found ",
@@ -73,8 +73,8 @@ inline Image cropped(const Image& picture, const Preprocessing& preprocessing) {
 }
 
 /// The same as the network's input, `[crop, crop, C]`.
-inline std::vector<float> prepared(const Image& picture, const Preprocessing& preprocessing) {
-  const Image crop = cropped(picture, preprocessing);
+inline std::vector<float> preprocessed(const Image& picture, const Preprocessing& preprocessing) {
+  const Image crop = preprocessed_crop(picture, preprocessing);
   std::vector<float> values(crop.pixels.size());
   const std::size_t channels = preprocessing.mean.size();
   for (std::size_t i = 0; i < values.size(); ++i) {

@@ -10,7 +10,7 @@
 #include <resnext/data/class_names.hpp>
 #include <resnext/data/preprocessing.hpp>
 #include <resnext/error.hpp>
-#include <resnext/eval/accuracy.hpp>
+#include <resnext/eval/top_k.hpp>
 #include <resnext/nn/classifier.hpp>
 #include <resnext/nn/executors.hpp>
 #include <resnext/tensor/images.hpp>
@@ -44,7 +44,7 @@ class Predictor {
   /// The `k` most probable classes, the largest logit first; all of them if there are fewer.
   /// @throws ShapeError when the picture has another number of channels than the network
   std::vector<NamedProbability> operator()(const Image& picture, int k = 5) {
-    const std::vector<float> values = prepared(picture, preprocessing_);
+    const std::vector<float> values = preprocessed(picture, preprocessing_);
     const auto logits = classify_(Images(values, 1, preprocessing_.crop, preprocessing_.crop, Net::inputs));
     std::vector<NamedProbability> named;
     for (const auto& [label, probability] : most_probable(logits, k)) named.push_back({name(label), probability});

@@ -22,7 +22,7 @@
 
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
-#include <resnext/io/safetensors.hpp>  // detail::first_invalid_utf8
+#include <resnext/io/utf8.hpp>
 
 namespace resnext {
 

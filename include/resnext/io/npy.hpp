@@ -265,9 +265,9 @@ DenseArray<T> read_npy(const std::string& path) {
   } else if (real && header.type == NpyType::f2) {
     take(std::uint16_t{}, [](std::uint16_t bits) { return static_cast<T>(half_to_float(bits)); });
   } else if (real && header.type == NpyType::f4) {
-    take(float{}, [](float value) { return static_cast<T>(to_double(value)); });
+    take(float{}, [](float value) { return static_cast<T>(detail::to_double(value)); });
   } else if (real && header.type == NpyType::f8) {
-    take(double{}, [](double value) { return static_cast<T>(to_float(value)); });
+    take(double{}, [](double value) { return static_cast<T>(detail::to_float(value)); });
   } else {
     throw_error<FileError>(path, ": expected an array of ", detail::npy_type<T>(), ", found ",
                            detail::quoted(header.descr));

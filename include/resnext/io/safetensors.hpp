@@ -257,7 +257,7 @@ class Safetensors {
       case Dtype::BF16:
         return copy<std::uint16_t>(entry, values, bfloat16_to_float);
       case Dtype::F64:
-        return copy<double>(entry, values, to_float);
+        return copy<double>(entry, values, detail::to_float);
       default:
         refuse_type(entry, "F32, F16, BF16 or F64");
     }

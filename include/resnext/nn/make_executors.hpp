@@ -91,10 +91,6 @@ template <class Names>
   throw_error<OptionError>("there is no ", kind, " \"", name, "\" in this program, only ", known);
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// `make<B>()` of the backend of that name, or of the first for an empty name.
 template <class Any, Backend... Backends>
 std::unique_ptr<Any> with_backend(BackendList<Backends...>, std::string_view name, const auto& make) {

@@ -11,11 +11,15 @@
 
 namespace resnext {
 
+namespace detail {
+
 /// Touches every page of memory that reads as zeros and is new.
 inline void touch_pages(unsigned char* begin, std::size_t bytes) {
   volatile unsigned char* touch = begin;
   for (std::size_t at = 0; at < bytes; at += 4096) touch[at] = 0;
 }
+
+}  // namespace detail
 
 /// Owns `size` elements of host memory. Every page is touched at construction, so nothing faults in a step: a first
 /// touch of 4 KB pages costs about 0.6 ms a megabyte, of huge pages a twentieth of it. A page lies in the memory of the
@@ -27,7 +31,7 @@ class HostBuffer {
  public:
   HostBuffer() = default;
   /// @throws std::bad_alloc when the system has not that much memory.
-  explicit HostBuffer(std::size_t size) : HostBuffer(size, touch_pages) {}
+  explicit HostBuffer(std::size_t size) : HostBuffer(size, detail::touch_pages) {}
   /// The same, but `touch(begin, bytes)` touches the pages.
   template <class Touch>
   HostBuffer(std::size_t size, const Touch& touch) : size_(size) {

@@ -26,11 +26,15 @@ constexpr bool is_nan(double x) {
   return (std::bit_cast<std::uint64_t>(x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
 }
 
+namespace detail {
+
 /// The larger of x and 0; what is not a number stays so.
 template <class T>
 constexpr T rectified(T x) {
   return x > 0 || is_nan(x) ? x : T(0);
 }
+
+}  // namespace detail
 
 /// The value of a bfloat16. Exact.
 constexpr float bfloat16_to_float(std::uint16_t bits) {
@@ -48,6 +52,8 @@ constexpr float half_to_float(std::uint16_t bits) {
   const auto top = static_cast<std::uint32_t>(std::bit_width(fraction)) - 1;
   return std::bit_cast<float>(sign | (top + 103) << 23 | (fraction << (23 - top) & 0x7FFFFFu));
 }
+
+namespace detail {
 
 /// The value of a float as a double. Exact in every mode of the processor.
 constexpr double to_double(float x) {
@@ -71,6 +77,8 @@ constexpr float to_float(double x) {
   const auto whole = static_cast<std::uint32_t>(significand >> shift);
   return std::bit_cast<float>(sign | (whole + (rest > half || (rest == half && whole % 2 == 1))));
 }
+
+}  // namespace detail
 
 /// The product of extents that come from outside, times the size of an element: 0 where an extent is 0. Nothing when
 /// one is negative, or when the product of the others does not fit in 63 bits.

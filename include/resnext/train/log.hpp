@@ -16,9 +16,10 @@
 
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
-#include <resnext/io/leftovers.hpp>
 #include <resnext/io/gnuplot.hpp>
+#include <resnext/io/leftovers.hpp>
 #include <resnext/io/utf8.hpp>
+#include <resnext/number_text.hpp>
 #include <resnext/train/report.hpp>
 #include <resnext/train/run_state.hpp>
 

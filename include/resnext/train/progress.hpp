@@ -13,9 +13,10 @@
 #include <string>
 #include <utility>
 
-#include <resnext/error.hpp>
-#include <resnext/tensor/number.hpp>
 #include <resnext/clock.hpp>
+#include <resnext/error.hpp>
+#include <resnext/number_text.hpp>
+#include <resnext/tensor/number.hpp>
 #include <resnext/train/report.hpp>
 
 namespace resnext {

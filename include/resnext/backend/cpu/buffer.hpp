@@ -10,9 +10,9 @@
 
 namespace resnext {
 
-/// A `HostBuffer` whose pages are dealt out to thread_count() in turn, in pieces of the size of a huge page. An arena is
-/// used by all threads in changing parts, so on a machine with several memories each should hold an equal share of it;
-/// and the first touch takes a fraction of the time.
+/// A `HostBuffer` whose pages are dealt out to thread_count() in turn, in pieces of the size of a huge page. An arena
+/// is used by all threads in changing parts, so on a machine with several memories each should hold an equal share of
+/// it; and the first touch takes a fraction of the time.
 template <class T>
 class CpuBuffer : public HostBuffer<T> {
  public:
@@ -27,7 +27,7 @@ class CpuBuffer : public HostBuffer<T> {
     const auto parts = std::min(pieces, static_cast<std::size_t>(thread_count()));
     parallel_for(static_cast<int>(parts), [&](int part) {
       for (auto at = static_cast<std::size_t>(part); at < pieces; at += parts) {
-        touch_pages(begin + at * piece, std::min(piece, bytes - at * piece));
+        detail::touch_pages(begin + at * piece, std::min(piece, bytes - at * piece));
       }
     });
   }

@@ -4,8 +4,9 @@
 //   #define RESNEXT_KERNELS <resnext/backend/cpu/mine-inl.h>
 //   #include <resnext/backend/cpu/for_each_target-inl.h>        // no macro of it is left afterwards
 //
-// defines the content of mine-inl.h in resnext::detail::portable, ::avx2 and ::avx512 (the latter two on x86 only), each on top of the vectors of simd-inl.h in the same namespace. mine-inl.h has no guard, no #include
-// and no namespace of its own. Rules inside it, each learned from a defect:
+// defines the content of mine-inl.h in resnext::detail::portable, ::avx2 and ::avx512 (the latter two on x86 only), each
+// on top of the vectors of simd-inl.h in the same namespace. mine-inl.h has no guard, no #include and no namespace of
+// its own. Rules inside it, each learned from a defect:
 // - pointers, integers and plain structs of them in signatures; no vector type leaves the region;
 // - nothing from std that is compiled to code (one AVX-512 copy of it would be merged with the portable one), no OpenMP
 //   (its outlined functions lose the target), no helper shared between targets;

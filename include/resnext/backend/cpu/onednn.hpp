@@ -56,8 +56,8 @@ inline const dnnl::engine& onednn_engine() {
   return engine;
 }
 
-/// Runs `f` on thread_count() of oneDNN's; what it throws becomes a DeviceError: "layer1.0.conv1: oneDNN refused <what>:
-/// <its words>".
+/// Runs `f` on thread_count() of oneDNN's; what it throws becomes a DeviceError: "layer1.0.conv1: oneDNN refused
+/// <what>: <its words>".
 template <class F>
 auto with_onednn(std::string_view path, std::string_view what, const F& f) {
   try {

@@ -17,8 +17,8 @@
 
 namespace resnext::detail {
 
-/// 10^9 fp32 operations a second, two a multiply-add, of thread_count() that do nothing else: the best of some runs of a few
-/// milliseconds each. Vectors are those of isa(), so this is the roof over the own kernels.
+/// 10^9 fp32 operations a second, two a multiply-add, of thread_count() that do nothing else: the best of some runs of
+/// a few milliseconds each. Vectors are those of isa(), so this is the roof over the own kernels.
 inline double measured_peak_gflops() {
   constexpr std::ptrdiff_t rounds = 400'000;
   const int all = thread_count();
