@@ -101,7 +101,7 @@ TEST_CASE("operators built for one thread run in a thread that has all, in the m
   }
 }
 
-TEST_CASE("set_threads means the process") {  // the last one here: it stays so
+TEST_CASE("set_thread_count means the process") {  // the last one here: it stays so
   set_thread_count(3);
   in_new_thread([] {
     CHECK(thread_count() == 3);

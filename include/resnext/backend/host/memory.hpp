@@ -4,11 +4,22 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 
+#include <resnext/backend/backend.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
+
+/// Marks the sums of a step whose gradients are not finite, unless an earlier step did: see `Metric`.
+inline void discard_step(std::int64_t images, double* metrics) {
+  double& loss = metrics[static_cast<int>(Metric::loss)];
+  if (!is_finite(loss)) return;
+  loss = std::numeric_limits<double>::quiet_NaN();
+  metrics[static_cast<int>(Metric::images)] -= static_cast<double>(images);
+}
 
 /// The memory operations of the `Backend` concept where backend memory is host memory.
 template <class T>

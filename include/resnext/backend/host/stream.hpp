@@ -2,15 +2,10 @@
 /// The order of work on a host backend: kernels run at once, communication runs beside them.
 #pragma once
 
-#include <cstdint>
 #include <exception>
 #include <functional>
-#include <limits>
 #include <utility>
 #include <vector>
-
-#include <resnext/backend/backend.hpp>
-#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -46,17 +41,5 @@ class HostStream {
  private:
   std::vector<std::function<void()>> waits_;
 };
-
-namespace detail {
-
-/// Marks the sums of a step whose gradients are not finite, unless an earlier step did: see `Metric`.
-inline void discard_step(std::int64_t images, double* metrics) {
-  double& loss = metrics[static_cast<int>(Metric::loss)];
-  if (!is_finite(loss)) return;
-  loss = std::numeric_limits<double>::quiet_NaN();
-  metrics[static_cast<int>(Metric::images)] -= static_cast<double>(images);
-}
-
-}  // namespace detail
 
 }  // namespace resnext
