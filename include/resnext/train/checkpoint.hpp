@@ -6,7 +6,7 @@
 /// learning rate, the order of the images and their augmentation are functions of the step, the epoch and the options.
 #pragma once
 
-#include <locale.h>  // newlocale, which <clocale> need not have; NOLINT(modernize-deprecated-headers)
+#include <locale.h>  // newlocale, which need not be in the C++ header; NOLINT(modernize-deprecated-headers)
 #include <stdlib.h>  // strtod_l; NOLINT(modernize-deprecated-headers)
 #include <unistd.h>  // getentropy
 
