@@ -6,8 +6,8 @@
 /// learning rate, the order of the images and their augmentation are functions of the step, the epoch and the options.
 #pragma once
 
-#include <locale.h>  // newlocale, which need not be in the C++ header; NOLINT(modernize-deprecated-headers)
-#include <stdlib.h>  // strtod_l; NOLINT(modernize-deprecated-headers)
+#include <locale.h>  // newlocale NOLINT(modernize-deprecated-headers): POSIX has it
+#include <stdlib.h>  // strtod_l NOLINT(modernize-deprecated-headers): glibc has it
 #include <unistd.h>  // getentropy
 
 #include <algorithm>
