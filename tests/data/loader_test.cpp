@@ -294,6 +294,8 @@ TEST_CASE("a loader that gets not all its threads says so, and ends those it has
     limit.rlim_cur = limit.rlim_max = now * 4096 + (rlim_t{100} << 20);  // room for some stacks, not for 256
     ::setrlimit(RLIMIT_AS, &limit);
     int status = 1;
+    const bool limited = ::mmap(nullptr, std::size_t{1} << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
+    if (!limited) ::_exit(77);  // an emulator of another processor ignores the limit
     try {
       const Loader loader(set, recipe, {.batch = 4, .workers = 256});
     } catch (const std::system_error&) {
@@ -304,7 +306,11 @@ TEST_CASE("a loader that gets not all its threads says so, and ends those it has
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 42);
+  if (WEXITSTATUS(status) == 77) {
+    MESSAGE("skipped: memory cannot be limited here");
+  } else {
+    CHECK(WEXITSTATUS(status) == 42);
+  }
 #endif
 }
 

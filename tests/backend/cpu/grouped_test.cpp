@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -28,7 +29,7 @@ class Guarded {
     REQUIRE(base_ != MAP_FAILED);
     REQUIRE(mprotect(base_ + bytes_ - page, page, PROT_NONE) == 0);
     data_ = reinterpret_cast<float*>(base_ + bytes_ - page) - size;
-    for (std::size_t i = 0; i < size + margin; ++i) data_[size - 1 - i] = nan;
+    std::fill(data_ - margin, data_ + size, nan);
   }
   Guarded(std::size_t size, std::string_view stream) : Guarded(size) {
     const RandomStream random(7, stream);
@@ -41,10 +42,7 @@ class Guarded {
   std::size_t size() const { return size_; }
   float& operator[](std::size_t i) const { return data_[i]; }
   bool margin_untouched() const {
-    for (std::size_t i = 1; i <= margin; ++i) {
-      if (!std::isnan(*(data_ - i))) return false;
-    }
-    return true;
+    return std::all_of(data_ - margin, data_, [](float value) { return std::isnan(value); });
   }
 
  private:
