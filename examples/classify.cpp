@@ -9,6 +9,7 @@
 // the others are classified. Exit status: 0 done, 1 an error or a picture that could not be read, 2 wrong options.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -17,7 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include <resnext/cpu.hpp>
 #include <resnext/data/class_names.hpp>
 #include <resnext/data/preprocessing.hpp>
 #include <resnext/eval/accuracy.hpp>
@@ -25,10 +25,9 @@
 #include <resnext/io/image.hpp>
 #include <resnext/train/checkpoint.hpp>
 
-#include "small_networks.hpp"
+#include "networks.hpp"
 
 using namespace resnext;
-using B = Cpu<float>;  // another backend is another word here
 
 namespace {
 
@@ -45,12 +44,11 @@ struct Options {
 };
 
 /// What the classes are called: by the file that the user gave, or by the checkpoint.
-template <class Net>
-std::vector<std::string> class_names(const Options& options) {
-  if (!options.classes.empty()) return read_class_names(std::filesystem::path(options.classes), Net::classes);
+std::vector<std::string> class_names(const Options& options, int classes) {
+  if (!options.classes.empty()) return read_class_names(std::filesystem::path(options.classes), classes);
   const std::size_t found = options.class_names.size();
-  if (found != 0 && found != static_cast<std::size_t>(Net::classes)) {
-    throw_error<FileError>(options.weights.string(), ": expected ", Net::classes, " class names, found ", found);
+  if (found != 0 && found != static_cast<std::size_t>(classes)) {
+    throw_error<FileError>(options.weights.string(), ": expected ", classes, " class names, found ", found);
   }
   return options.class_names;
 }
@@ -72,13 +70,12 @@ std::string percent(double share) {
 
 /// The pictures as a data set, so that they take the same way into the network as any other. What cannot be read is
 /// reported and leaves `options.pictures`.
-template <class Net>
-Dataset read_pictures(Options& options, const Preprocessing& preprocessing) {
+Dataset read_pictures(Options& options, const AnyClassifier& classifier, const Preprocessing& preprocessing) {
   Dataset data;
   data.name = "pictures";
   data.height = data.width = preprocessing.crop;
-  data.channels = Net::inputs;
-  data.classes = Net::classes;
+  data.channels = classifier.inputs();
+  data.classes = classifier.classes();
   std::vector<fs::path> readable;
   for (const fs::path& path : options.pictures) {
     try {
@@ -98,18 +95,16 @@ Dataset read_pictures(Options& options, const Preprocessing& preprocessing) {
 }
 
 /// False when a picture could not be read.
-template <class Net>
-bool run(Options options, const Preprocessing& preprocessing, const Augmentation& normalisation) {
-  const std::vector<std::string> names = class_names<Net>(options);
-  const auto parameters = load_safetensors<Net>(options.weights);
-  Classifier<Net, B> classifier(parameters);
+bool run(Options options, AnyClassifier& classifier, const Preprocessing& preprocessing,
+         const Augmentation& normalisation) {
+  const std::vector<std::string> names = class_names(options, classifier.classes());
   Dataset data;
   const std::size_t given = options.pictures.size();
   if (options.test) {
     const auto& source = examples::source(options.data);
     data = source.read(DatasetSplit::test, options.folder.empty() ? source.folder : options.folder);
   } else {
-    data = read_pictures<Net>(options, preprocessing);
+    data = read_pictures(options, classifier, preprocessing);
     if (options.pictures.empty()) return false;
   }
 
@@ -121,13 +116,13 @@ bool run(Options options, const Preprocessing& preprocessing, const Augmentation
     for (int i = 0; i < 5; ++i) {
       classifier.profile(batch.images, profile);
     }
-    std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
+    std::fputs(profile.table(classifier.peak_gflops()).c_str(), stdout);
   }
   std::vector<SheetCell> cells;
-  const Accuracy accuracy = evaluate<Net,
-                                     B>(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
+  const auto classes = static_cast<std::size_t>(classifier.classes());
+  const Accuracy accuracy = evaluate(classifier, loader, [&](const Batch& batch, std::span<const float> logits) {
     for (std::size_t i = 0; i < batch.labels.size(); ++i) {
-      const auto best = most_probable(logits.subspan(i * Net::classes, Net::classes), options.top);
+      const auto best = most_probable(logits.subspan(i * classes, classes), options.top);
       const std::uint32_t index = batch.indices[i];
       const std::string first = class_name(names, best[0].label) + " " + percent(best[0].probability);
       if (options.json && !options.test) {
@@ -202,22 +197,18 @@ void complete(Options& options) {
 
 bool classify(Options options) {
   complete(options);
-  if (options.network == "resnext50_32x4d") {
+  const std::vector<std::string> imagenet = examples::imagenet_networks();
+  if (std::find(imagenet.begin(), imagenet.end(), options.network) != imagenet.end()) {
     if (options.test) throw_error<OptionError>("--test: there is no data set for ", options.network, "; give pictures");
-    return run<ResNeXt50<32, 4>>(options, imagenet_v1(), normalisation_only(imagenet_v1()));
+    const auto classifier = examples::imagenet_classifier(options.network, options.weights);
+    return run(options, *classifier, imagenet_v1(), normalisation_only(imagenet_v1()));
   }
   if (options.data.empty())
     throw_error<OptionError>(options.weights.string(), " does not say what it was trained on: give --data");
   const auto& source = examples::source(options.data);
-  const int size = source.inputs == 1 ? 28 : 32;
-  bool found = false, all = false;
-  examples::for_each_network([&]<class Net>(const std::string& name) {
-    if (name != options.network || Net::inputs != source.inputs || Net::classes != source.classes) return;
-    found = true;
-    all = run<Net>(options, preprocessing_of(source.recipe(), size), normalisation_only(source.recipe()));
-  });
-  if (!found) throw_error<OptionError>("there is no network ", options.network, " for ", options.data);
-  return all;
+  const auto classifier = examples::small_classifier(options.network, source, options.weights);
+  return run(options, *classifier, preprocessing_of(source.recipe(), source.inputs == 1 ? 28 : 32),
+             normalisation_only(source.recipe()));
 }
 
 }  // namespace

@@ -16,17 +16,17 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include <resnext/cpu.hpp>
+#include <resnext/backend/cpu/isa.hpp>
+#include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/data/preprocessing.hpp>
 #include <resnext/eval/accuracy.hpp>
 #include <resnext/io/npy.hpp>
-#include <resnext/resnext.hpp>
+
+#include "networks.hpp"
 
 using namespace resnext;
-using B = Cpu<float>;  // another backend is another word here
 
 namespace {
 
@@ -76,16 +76,14 @@ Batch read_batch(const std::filesystem::path& path) {
   return batch;
 }
 
-template <class Net>
 void run(const Options& options) {
-  const auto parameters =
-      options.weights.empty() ? initialized<Net>(options.random) : load_safetensors<Net>(options.weights);
+  const auto classifier = options.weights.empty() ? examples::imagenet_classifier(options.network, options.random)
+                                                  : examples::imagenet_classifier(options.network, options.weights);
   const Batch batch = read_batch(options.images);
-  Classifier<Net, B> classifier(parameters);
 
   const auto timed = [&] {
     const auto start = std::chrono::steady_clock::now();
-    classifier(batch.images());
+    (*classifier)(batch.images());
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   };
   const double first = timed();  // builds the plan and packs the weights
@@ -94,17 +92,18 @@ void run(const Options& options) {
 
   if (options.profile) {
     Profile profile;
-    for (int i = 0; i < options.repeat; ++i) classifier.profile(batch.images(), profile);
-    std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
+    for (int i = 0; i < options.repeat; ++i) classifier->profile(batch.images(), profile);
+    std::fputs(profile.table(classifier->peak_gflops()).c_str(), stdout);
   }
-  const auto logits = classifier(batch.images());
+  const auto logits = (*classifier)(batch.images());
+  const auto classes = static_cast<std::size_t>(classifier->classes());
   const auto best_of = [&](int n) {
-    return most_probable(logits.subspan(static_cast<std::size_t>(n) * Net::classes, Net::classes), 5);
+    return most_probable(logits.subspan(static_cast<std::size_t>(n) * classes, classes), 5);
   };
-  if (!options.logits.empty()) write_npy(options.logits, {batch.n, Net::classes}, logits);
+  if (!options.logits.empty()) write_npy(options.logits, {batch.n, classifier->classes()}, logits);
   if (options.json) {
-    nlohmann::json result{{"network", options.network},     {"backend", B::name()},
-                          {"libraries", B::libraries()},    {"isa", isa_name(isa())},
+    nlohmann::json result{{"network", options.network},     {"backend", classifier->backend()},
+                          {"libraries", classifier->libraries()},    {"isa", isa_name(isa())},
                           {"threads", thread_count()},      {"batch", {batch.n, batch.h, batch.w}},
                           {"normalised", batch.normalised}, {"milliseconds_an_image", best / batch.n},
                           {"first_milliseconds", first}};
@@ -127,32 +126,18 @@ void run(const Options& options) {
     std::printf("\n");
   }
   std::printf("%s on %s, %s, %d threads: %.2f ms an image (best of %d batches of %d, %d x %d; the first one %.1f ms)\n",
-              options.network.c_str(), std::string(B::name()).c_str(), std::string(isa_name(isa())).c_str(),
+              options.network.c_str(), std::string(classifier->backend()).c_str(), std::string(isa_name(isa())).c_str(),
               thread_count(), best / batch.n, options.repeat, batch.n, batch.h, batch.w, first);
 }
-
-/// The networks that this program is compiled with.
-struct Choice {
-  std::string name;
-  void (*run)(const Options&);
-};
-const std::vector<Choice> networks{
-    {"resnet50", run<ResNet50>},
-    {"resnext50_32x4d", run<ResNeXt50<32, 4>>},
-    {"resnext101_32x4d", run<ResNeXt101<32, 4>>},
-    {"resnext101_64x4d", run<ResNeXt101<64, 4>>},
-};
 
 }  // namespace
 
 int main(int argc, char** argv) {
   Options options;
-  std::vector<std::string> names;
-  for (const Choice& entry : networks) names.push_back(entry.name);
   CLI::App app("Classifies a batch of ImageNet images.");
   app.footer("Exit status: 0 done, 1 an error, 2 wrong options.");
   app.add_option("images", options.images, "Batch, .npy [N, 3, H, W]: normalised floats, or uint8")->required();
-  app.add_option("--network", options.network, "Network (resnext50_32x4d)")->check(CLI::IsMember(names));
+  app.add_option("--network", options.network, "Network (resnext50_32x4d)")->check(CLI::IsMember(examples::imagenet_networks()));
   auto* weights = app.add_option("--weights", options.weights, "Its weights, .safetensors");
   auto* random = app.add_option("--random", options.random, "Or random ones, from this seed")->excludes(weights);
   app.add_option("--logits", options.logits, "Where to write the logits, .npy of float32 [N, 1000]");
@@ -168,9 +153,7 @@ int main(int argc, char** argv) {
   }
   try {
     if (options.threads > 0) set_thread_count(options.threads);
-    for (const Choice& entry : networks) {
-      if (entry.name == options.network) entry.run(options);
-    }
+    run(options);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "imagenet: %s\n", error.what());

@@ -28,15 +28,16 @@
 #include <string>
 #include <vector>
 
-#include <resnext/cpu.hpp>
+#include <resnext/backend/cpu/isa.hpp>
+#include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/train/fit.hpp>
 #include <resnext/train/log.hpp>
 #include <resnext/train/progress.hpp>
+#include <resnext/version.hpp>
 
-#include "small_networks.hpp"
+#include "networks.hpp"
 
 using namespace resnext;
-using B = Cpu<float>;  // another backend is another word here
 
 namespace {
 
@@ -118,20 +119,18 @@ std::map<std::string, std::string> recipe_of_run(const Options& options) {
 }
 
 /// Where the time of a step goes.
-template <class Net>
-void print_profile(Trainer<Net, B>& trainer, Loader& loader) {
+void print_profile(AnyTrainer& trainer, Loader& loader) {
   Profile profile;
   trainer.set_learning_rate(0);
   loader.start(0, 0);
   // The last batch may be smaller: a profile is of one extent.
   for (int i = 0; i < std::clamp(loader.batches() - 1, 1, 10); ++i) {
     const Batch& batch = loader.next();
-    trainer.step(batch.images, batch.labels, nullptr, &profile);
+    trainer.step(batch.images, batch.labels, &profile);
   }
-  std::fputs(profile.table(B::peak_gflops()).c_str(), stdout);
+  std::fputs(profile.table(trainer.peak_gflops()).c_str(), stdout);
 }
 
-template <class Net>
 int run(const Options& options) {
   const auto& source = examples::source(options.data);
   const std::filesystem::path folder = options.folder.empty() ? source.folder : options.folder;
@@ -149,15 +148,16 @@ int run(const Options& options) {
 
   const auto initializer = options.initializer == "paper" ? Initializer::paper : Initializer::torchvision;
   const Decay decay = options.decayed == "all" ? Decay::all : Decay::weights_only;
-  Trainer<Net, B> trainer(
-      initialized<Net>(options.seed, initializer),
+  const auto trainer = examples::small_trainer(
+      options.network, source, options.seed,
       {.sgd = {.momentum = options.momentum, .weight_decay = options.decay, .nesterov = options.nesterov},
        .decay = decay,
        .label_smoothing = options.smoothing,
-       .ghost_batch = options.ghost});
+       .ghost_batch = options.ghost},
+      initializer);
 
   if (options.profile) {
-    print_profile(trainer, train);
+    print_profile(*trainer, train);
     return 0;
   }
 
@@ -167,7 +167,7 @@ int run(const Options& options) {
   if (options.resume) {
     const auto damaged = [](const std::string& what) { std::fprintf(stderr, "train: passed over %s\n", what.c_str()); };
     if (const auto latest = latest_checkpoint(checkpoints, damaged)) {
-      const auto checkpoint = load_checkpoint<Net>(*latest);
+      const auto checkpoint = load_checkpoint(*latest, trainer->layers());
       const auto same = [&](const std::string& name, const std::string& value, const std::string& before) {
         if (before == value) return;
         throw_error<OptionError>(latest->string(), " is of another run: expected ", name, " = ", value, ", found ",
@@ -184,7 +184,7 @@ int run(const Options& options) {
       };
       same("classes", joined(state), joined(checkpoint.state));
       if (!options.id.empty()) same("id", options.id, checkpoint.state.id);
-      trainer.restore(checkpoint.parameters, checkpoint.velocities);
+      trainer->restore(checkpoint.parameters, checkpoint.velocities);
       state = checkpoint.state;
       state.class_names = train_data.class_names;
       if (!options.json) std::printf("resumed from %s\n", latest->c_str());
@@ -198,13 +198,13 @@ int run(const Options& options) {
   std::map<std::string, std::string> notes = state.options;
   notes["resnext"] = std::string(library_version) + ", commit " RESNEXT_COMMIT;
   notes["compiler"] = __VERSION__;
-  notes["backend"] = std::string(B::name()) + ", " + B::libraries();
+  notes["backend"] = std::string(trainer->backend()) + ", " + trainer->libraries();
   notes["isa"] = isa_name(isa());
   notes["threads"] = std::to_string(thread_count());
   if (!options.quiet) {
     std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s, %s, %d threads\n",
-                options.network.c_str(), train_data.name.c_str(), static_cast<long long>(Net::parameters),
-                static_cast<double>(Net::macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str(),
+                options.network.c_str(), train_data.name.c_str(), static_cast<long long>(trainer->parameter_count()),
+                static_cast<double>(trainer->macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str(),
                 notes["isa"].c_str(), thread_count());
   }
 
@@ -241,7 +241,7 @@ int run(const Options& options) {
     std::fflush(stdout);
   };
   stop_at_interrupt();
-  const bool finished = fit(trainer, train, &test, state, fitting);
+  const bool finished = fit(*trainer, train, &test, state, fitting);
   bar.clear();
 
   if (!options.curve.empty() && !log_path.empty() && state.epoch > 0) {
@@ -252,10 +252,7 @@ int run(const Options& options) {
       std::fprintf(stderr, "train: %s\n", error.what());  // a picture is not worth a failed run
     }
   }
-  if (finished && !accuracy) {
-    Classifier<Net, B> classifier(trainer.parameters());
-    accuracy = evaluate(classifier, test);
-  }
+  if (finished && !accuracy) accuracy = evaluate(*trainer->classifier(), test);
   if (options.json) {
     nlohmann::json result{{"finished", finished}, {"step", state.step}};
     if (!checkpoints.empty()) result["checkpoint"] = checkpoint_path(checkpoints, state.step).string();
@@ -284,7 +281,7 @@ int main(int argc, char** argv) {
   app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--data", options.data, "Data set")->check(CLI::IsMember({"fashion-mnist", "cifar10", "cifar100"}));
   app.add_option("--folder", options.folder, "Where its files are (fashion-mnist: Debian's folder)");
-  app.add_option("--network", options.network, "Network")->check(CLI::IsMember(examples::network_names()));
+  app.add_option("--network", options.network, "Network")->check(CLI::IsMember(examples::small_networks()));
   app.add_option("--epochs", options.epochs, "Epochs")->check(CLI::Range(1, 100000));
   app.add_option("--batch", options.batch, "Images a step")->check(CLI::Range(1, 1 << 20));
   app.add_option("--rate", options.rate, "Learning rate");
@@ -327,13 +324,7 @@ int main(int argc, char** argv) {
   try {
     options.quiet = options.quiet || options.json;
     if (options.threads > 0) set_thread_count(options.threads);
-    const auto& source = examples::source(options.data);
-    int status = 1;
-    examples::for_each_network([&]<class Net>(const std::string& name) {
-      const bool chosen = name == options.network && Net::inputs == source.inputs && Net::classes == source.classes;
-      if (chosen) status = run<Net>(options);
-    });
-    return status;
+    return run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "train: %s\n", error.what());
     return 1;

@@ -8,20 +8,16 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <resnext/clock.hpp>
 #include <resnext/error.hpp>
 #include <resnext/nn/any_executors.hpp>
-#include <resnext/nn/classifier.hpp>
+#include <resnext/nn/executor_adapters.hpp>
 #include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/parameters.hpp>
-#include <resnext/nn/trainer.hpp>
 
 namespace resnext {
 
@@ -37,51 +33,6 @@ template <Backend... Backends>
 struct BackendList {};
 
 namespace detail {
-
-template <class Net, Backend B>
-class ClassifierOf : public AnyClassifier {
- public:
-  template <NetworkParameters P>
-  explicit ClassifierOf(const P& parameters) : classify_(parameters) {}
-
-  std::span<const float> operator()(const Images& images) override {
-    const auto logits = classify_(images);
-    if constexpr (std::is_same_v<HostScalar<B>, float>) {
-      return logits;
-    } else {
-      rounded_.assign(logits.begin(), logits.end());
-      return rounded_;
-    }
-  }
-  int classes() const override { return Net::classes; }
-  int inputs() const override { return Net::inputs; }
-  std::string_view backend() const override { return B::name(); }
-
- private:
-  Classifier<Net, B> classify_;
-  std::vector<float> rounded_;
-};
-
-template <class Net, Backend B>
-class TrainerOf : public AnyTrainer {
- public:
-  TrainerOf(const Parameters<Net>& parameters, const TrainerOptions& options) : trainer_(parameters, options) {}
-
-  void set_learning_rate(double rate) override { trainer_.set_learning_rate(rate); }
-  void step(const Images& images, std::span<const std::int32_t> labels) override { trainer_.step(images, labels); }
-  TrainingMetrics read_metrics() override { return trainer_.read_metrics(); }
-  StateDict parameters() override { return trainer_.parameters(); }
-  StateDict velocities() override { return trainer_.velocities(); }
-  void restore(const StateDict& parameters, const StateDict& velocities) override {
-    trainer_.restore(Parameters<Net>(parameters), Parameters<Net>(velocities));
-  }
-  int classes() const override { return Net::classes; }
-  int inputs() const override { return Net::inputs; }
-  std::string_view backend() const override { return B::name(); }
-
- private:
-  Trainer<Net, B, Solo> trainer_;
-};
 
 /// What is not in a list, and what is.
 template <class Names>
@@ -139,13 +90,23 @@ std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& netwo
   });
 }
 
+/// A classifier of the network of that name, its parameters initialised from `seed`.
+/// @throws OptionError when the lists have no such network or backend
+template <class... Nets, Backend... Backends>
+std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& networks, BackendList<Backends...> backends,
+                                               std::string_view network, std::string_view backend,
+                                               std::uint64_t seed) {
+  return detail::with_network<AnyClassifier>(
+      networks, network, [&]<class Net>() { return make_classifier<Net>(backends, backend, initialized<Net>(seed)); });
+}
+
 /// A trainer of `Net` on the backend of that name, or on the first of the list for an empty name.
 /// @throws OptionError when the list has no such backend, or for an impossible option
 template <class Net, Backend... Backends>
 std::unique_ptr<AnyTrainer> make_trainer(BackendList<Backends...> backends, std::string_view backend,
                                          const Parameters<Net>& parameters, const TrainerOptions& options = {}) {
   return detail::with_backend<AnyTrainer>(
-      backends, backend, [&]<Backend B>() { return std::make_unique<detail::TrainerOf<Net, B>>(parameters, options); });
+      backends, backend, [&]<Backend B>() { return std::make_unique<detail::TrainerOf<Net, B, Solo>>(parameters, options); });
 }
 
 /// A trainer of the network of that name, its parameters initialised from `seed`.
@@ -153,9 +114,10 @@ std::unique_ptr<AnyTrainer> make_trainer(BackendList<Backends...> backends, std:
 template <class... Nets, Backend... Backends>
 std::unique_ptr<AnyTrainer> make_trainer(const NetworkList<Nets...>& networks, BackendList<Backends...> backends,
                                          std::string_view network, std::string_view backend, std::uint64_t seed,
-                                         const TrainerOptions& options = {}) {
+                                         const TrainerOptions& options = {},
+                                         Initializer initializer = Initializer::paper) {
   return detail::with_network<AnyTrainer>(networks, network, [&]<class Net>() {
-    return make_trainer<Net>(backends, backend, initialized<Net>(seed), options);
+    return make_trainer<Net>(backends, backend, initialized<Net>(seed, initializer), options);
   });
 }
 

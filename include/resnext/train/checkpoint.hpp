@@ -48,6 +48,14 @@ struct Checkpoint {
   RunState state;              ///< where the run stands
 };
 
+/// The same of a network that is known when the program runs.
+struct AnyCheckpoint {
+  std::filesystem::path path;
+  StateDict parameters;
+  StateDict velocities;
+  RunState state;
+};
+
 namespace detail {
 
 inline constexpr std::string_view checkpoint_key = "resnext.";  // of all our metadata
@@ -374,33 +382,28 @@ inline RunState run_state(const Safetensors& file) {
   return state;
 }
 
-namespace detail {
-
-/// Reads the tensors of an intact checkpoint.
-inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, StateDict& velocities) {
-  RunState state = run_state(file);
-  read_tensors(file, parameters);
-  read_tensors(file, velocities, std::string(optimizer_prefix) + "velocity.", true);
-  const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
-  const std::string expected = identity_of(parameters.layers());
+/// Reads a checkpoint of the network with this layer table.
+/// @throws FileError when it is truncated, damaged, no checkpoint, of another version or of another network
+inline AnyCheckpoint load_checkpoint(const std::filesystem::path& path, std::span<const Layer> layers) {
+  const Safetensors file = open_checkpoint(path);
+  AnyCheckpoint checkpoint{path, StateDict(layers), StateDict(layers), run_state(file)};
+  read_tensors(file, checkpoint.parameters);
+  read_tensors(file, checkpoint.velocities, std::string(optimizer_prefix) + "velocity.", true);
+  const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "network");
+  const std::string expected = detail::identity_of(layers);
   if (at == file.metadata().end() || at->second != expected) {
     throw_error<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected,
                            ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
-  return state;
+  return checkpoint;
 }
 
-}  // namespace detail
-
 /// Reads a checkpoint of `Net`.
-/// @throws FileError when it is truncated, damaged, no checkpoint, of another version or of another network
+/// @throws FileError as above
 template <class Net>
 Checkpoint<Net> load_checkpoint(const std::filesystem::path& path) {
-  const Safetensors file = open_checkpoint(path);
-  Checkpoint<Net> checkpoint;
-  checkpoint.path = path;
-  checkpoint.state = detail::read_checkpoint(file, checkpoint.parameters, checkpoint.velocities);
-  return checkpoint;
+  AnyCheckpoint any = load_checkpoint(path, Net::layers);
+  return {path, Parameters<Net>(any.parameters), Parameters<Net>(any.velocities), std::move(any.state)};
 }
 
 /// The newest intact checkpoint of a folder, or nothing when it has none at all.

@@ -10,7 +10,8 @@
 #include <resnext/data/loader.hpp>
 #include <resnext/error.hpp>
 #include <resnext/eval/accuracy.hpp>
-#include <resnext/nn/trainer.hpp>
+#include <resnext/nn/any_executors.hpp>
+#include <resnext/nn/executor_adapters.hpp>
 #include <resnext/tensor/number.hpp>
 #include <resnext/train/checkpoint.hpp>
 #include <resnext/train/report.hpp>
@@ -59,12 +60,11 @@ inline void check(const FitOptions& options, const RunState& state) {
 /// @throws OptionError when an option or the state is impossible or a text of the state is not UTF-8; Error when the
 /// loss or a weight becomes infinite or not a number, with the step, the layer in whose output it first appeared and
 /// the last good checkpoint; FileError when the folder has checkpoints of another run, or one cannot be written
-template <class Net, Backend B, class Comm>
-bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
+inline bool fit(AnyTrainer& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
   detail::check(options, state);
   const Dataset& data = train.dataset();
   if (state.id.empty()) state.id = new_run_id();
-  const bool writes = !options.checkpoints.empty() && trainer.communicator().rank() == 0;
+  const bool writes = !options.checkpoints.empty() && trainer.rank() == 0;
   if (writes) {
     if (!std::filesystem::is_directory(options.checkpoints)) {
       throw_error<FileError>(options.checkpoints.string(), ": expected a folder for checkpoints, found none");
@@ -145,14 +145,13 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
       const double speed = static_cast<double>(images) / watch.seconds();
       const double epochs_left = options.epochs - state.epoch - static_cast<double>(state.batch) / train.batches();
       options.progress({state.epoch, options.epochs, state.batch, train.batches(), state.metrics, speed,
-                        static_cast<double>(data.size()) * epochs_left / (speed * trainer.communicator().size())});
+                        static_cast<double>(data.size()) * epochs_left / (speed * trainer.ranks())});
     }
     EpochResult result{state.epoch,     state.step, options.schedule(state.step - 1), state.metrics, {},
                        watch.seconds(), 0};
     result.images_per_second = static_cast<double>(images) / result.seconds;
     if (test != nullptr) {
-      Classifier<Net, B> classifier(trainer.parameters());
-      result.test = evaluate(classifier, *test);
+      result.test = evaluate(*trainer.classifier(), *test);
     }
     if (options.epoch_done) options.epoch_done(result);
     ++state.epoch;
@@ -161,6 +160,13 @@ bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& 
     save();
   }
   return true;
+}
+
+/// The same for a trainer whose network and backend are types.
+template <class Net, Backend B, class Comm>
+bool fit(Trainer<Net, B, Comm>& trainer, Loader& train, Loader* test, RunState& state, const FitOptions& options) {
+  detail::TrainerOf<Net, B, Comm, Trainer<Net, B, Comm>&> any(trainer);
+  return fit(any, train, test, state, options);
 }
 
 }  // namespace resnext
