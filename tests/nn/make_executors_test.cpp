@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +66,19 @@ TEST_CASE("a network and a backend by name are those of the types") {
   CHECK(first->inputs() == 1);
   CHECK(logits_of(*first, batch) == logits_of<SmallBasic, Reference<float>>(parameters, batch));
 
+  CHECK(first->layers().data() == SmallBasic::layers.data());
+  CHECK(first->parameter_count() == SmallBasic::parameters);
+  CHECK(first->macs(12, 11) == SmallBasic::macs(12, 11));
+  CHECK(first->libraries().empty());
+  CHECK(first->peak_gflops() == 0);
+  Profile profile;
+  const auto profiled = first->profile(batch.images(), profile);
+  CHECK(std::vector<float>(profiled.begin(), profiled.end()) == logits_of(*first, batch));
+  CHECK(profile.rows().size() ==
+        Classifier<SmallBasic, Reference<float>>(parameters).plan(batch.images()).units().size());
+  CHECK(logits_of(*make_classifier(networks, backends, "basic", "", 3), batch) ==
+        logits_of<SmallBasic, Reference<float>>(initialized<SmallBasic>(3), batch));
+
   const auto oracle = make_classifier(networks, backends, "basic", "Reference<double>", path);
   CHECK(oracle->backend() == "Reference<double>");
   CHECK(logits_of(*oracle, batch) == logits_of<SmallBasic, Reference<double>>(parameters, batch));
@@ -100,6 +115,22 @@ TEST_CASE("a trainer by name takes the steps of its type") {
   any->restore(parameters, velocities);
   trainer.restore(Parameters<SmallBasic>(parameters), Parameters<SmallBasic>(velocities));
   step_both();
+
+  CHECK(any->rank() == 0);
+  CHECK(any->ranks() == 1);
+  CHECK(logits_of(*any->classifier(), batch) == logits_of<SmallBasic, Reference<float>>(trainer.parameters(), batch));
+  Profile profile;
+  any->step(batch.images(), batch.labels, &profile);
+  CHECK(profile.rows().size() > 0);
+  CHECK(any->first_not_finite(batch.images(), batch.labels) == std::nullopt);
+  StateDict bad = any->parameters();
+  bad["conv1.weight"][0] = std::numeric_limits<float>::infinity();
+  any->restore(bad, velocities);
+  CHECK(any->first_not_finite(batch.images(), batch.labels) == "the output of conv1");
+
+  const StateDict start = make_trainer(networks, backends, "basic", "", 5, {}, Initializer::torchvision)->parameters();
+  const StateDict expected = initialized<SmallBasic>(5, Initializer::torchvision);
+  CHECK(std::equal(start.values().begin(), start.values().end(), expected.values().begin()));
 
   const auto other = make_trainer(networks, backends, "imagenet", "Reference<double>", 5);
   CHECK(message_of<ShapeError>([&] {

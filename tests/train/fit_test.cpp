@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <resnext/nn/make_executors.hpp>
 #include <resnext/train/fit.hpp>
 #include <resnext/train/progress.hpp>
 
@@ -82,6 +83,32 @@ TEST_CASE("a resumed run equals the one that was never stopped, bit for bit") {
     CHECK(read_text(checkpoint_path(folder.path(), 21)) == expected);
     CHECK(resumed_losses == losses);
   }
+}
+
+TEST_CASE("a run of a network that is chosen at run time is that of its type, also resumed") {
+  using B = Reference<float>;
+  const TemporaryFolder typed_folder, folder;
+  Run typed;
+  REQUIRE(typed.fit(Run::options(typed_folder.path())));
+
+  const NetworkList<Tiny> networks{{"tiny"}};
+  const TrainerOptions recipe{.sgd = {.momentum = 0.9, .weight_decay = 1e-4, .nesterov = true}};
+  const auto begun = make_trainer(networks, BackendList<B>(), "tiny", "", 3, recipe);
+  Run data;  // for its loaders
+  FitOptions options = Run::options(folder.path());
+  options.stop = [&] { return data.state.step == 9; };
+  CHECK(!fit(*begun, data.train, &data.test, data.state, options));
+
+  const auto resumed = make_trainer(networks, BackendList<B>(), "tiny", "", 3, recipe);
+  const AnyCheckpoint checkpoint = load_checkpoint(*latest_checkpoint(folder.path()), resumed->layers());
+  resumed->restore(checkpoint.parameters, checkpoint.velocities);
+  RunState state = checkpoint.state;
+  CHECK(state.step == 9);
+  CHECK(fit(*resumed, data.train, &data.test, state, Run::options(folder.path())));
+  CHECK(read_text(checkpoint_path(folder.path(), 21)) == read_text(checkpoint_path(typed_folder.path(), 21)));
+
+  Classifier<Tiny, B> classifier(typed.trainer.parameters());
+  CHECK(evaluate(*resumed->classifier(), data.test).loss == evaluate(classifier, typed.test).loss);
 }
 
 TEST_CASE("checkpoints within an epoch change nothing") {
