@@ -14,6 +14,7 @@
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
+#include "instances/grouped.hpp"
 #include "nn/networks.hpp"
 
 using namespace resnext;

@@ -4,6 +4,7 @@
 #include <resnext/cpu.hpp>
 #include <resnext/resnext.hpp>
 
+#include "instances/grouped.hpp"
 #include "support/golden.hpp"
 #include "support/golden_networks.hpp"
 

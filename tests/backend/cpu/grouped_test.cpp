@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "instances/grouped.hpp"
+
 using namespace resnext;
 
 namespace {

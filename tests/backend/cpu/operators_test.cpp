@@ -6,6 +6,7 @@
 
 #include "backend/compare.hpp"
 #include "backend/laws.hpp"
+#include "instances/grouped.hpp"
 
 using namespace resnext;
 

@@ -5,6 +5,8 @@
 
 #include <resnext/backend/cpu/cpu.hpp>
 
+#include "instances/grouped.hpp"
+
 using namespace resnext;
 
 namespace {
