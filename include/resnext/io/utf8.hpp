@@ -1,10 +1,9 @@
 /// @file
-/// Text from outside: whether it is UTF-8, and as a JSON string that is valid whatever the text is.
+/// Text from outside: whether it is UTF-8.
 #pragma once
 
 #include <cstddef>
 #include <optional>
-#include <string>
 #include <string_view>
 
 namespace resnext::detail {
@@ -29,28 +28,6 @@ inline std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
     i += length;
   }
   return std::nullopt;
-}
-
-/// A text in quotes, escaped. What is not UTF-8, as file names may be, becomes U+FFFD byte by byte: JSON has no other
-/// place for it.
-inline std::string json_string(std::string_view text) {
-  constexpr std::string_view hex = "0123456789abcdef";
-  std::string json = "\"";
-  while (!text.empty()) {
-    const std::optional<std::size_t> invalid = first_invalid_utf8(text);
-    for (const char c : text.substr(0, invalid.value_or(text.size()))) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte < 0x20)
-        (json += "\\u00") += {hex[byte >> 4], hex[byte & 15]};
-      else if (c == '"' || c == '\\')
-        (json += '\\') += c;
-      else
-        json += c;
-    }
-    if (invalid) json += "\xEF\xBF\xBD";
-    text.remove_prefix(invalid ? *invalid + 1 : text.size());
-  }
-  return json + '"';
 }
 
 }  // namespace resnext::detail

@@ -2,13 +2,15 @@
 /// The executor that classifies.
 #pragma once
 
-#include <list>
+#include <cstddef>
 #include <memory>
 #include <span>
 
 #include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
+#include <resnext/nn/plan/plan_cache.hpp>
+#include <resnext/tensor/images.hpp>
 
 namespace resnext {
 
@@ -67,21 +69,15 @@ class Classifier {
 
   /// The plan for batches like this one, built if need be.
   InferencePlan<B>& plan(const Images& images) {
-    for (auto at = plans_.begin(); at != plans_.end(); ++at) {
-      if (!at->fits(images)) continue;
-      plans_.splice(plans_.begin(), plans_, at);
-      return plans_.front();
-    }
-    if (plans_.size() == most_plans) plans_.pop_back();
-    plans_.emplace_front(Net::layers, B::template inference_registry<Net>(), *parameters_, stream_, images.n,
-                         Extent{images.h, images.w, images.c});
-    return plans_.front();
+    if (auto* plan = plans_.find(images)) return *plan;
+    return plans_.add(Net::layers, B::template inference_registry<Net>(), *parameters_, stream_, images.n,
+                      Extent{images.h, images.w, images.c});
   }
 
  private:
   std::shared_ptr<const ParameterSource> parameters_;
   typename B::Stream stream_;
-  std::list<InferencePlan<B>> plans_;  // most recently used first
+  detail::PlanCache<InferencePlan<B>, most_plans> plans_;
 };
 
 }  // namespace resnext

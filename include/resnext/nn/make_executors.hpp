@@ -94,8 +94,7 @@ std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& netwo
 /// @throws OptionError when the lists have no such network or backend
 template <class... Nets, Backend... Backends>
 std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& networks, BackendList<Backends...> backends,
-                                               std::string_view network, std::string_view backend,
-                                               std::uint64_t seed) {
+                                               std::string_view network, std::string_view backend, std::uint64_t seed) {
   return detail::with_network<AnyClassifier>(
       networks, network, [&]<class Net>() { return make_classifier<Net>(backends, backend, initialized<Net>(seed)); });
 }
@@ -105,8 +104,9 @@ std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& netwo
 template <class Net, Backend... Backends>
 std::unique_ptr<AnyTrainer> make_trainer(BackendList<Backends...> backends, std::string_view backend,
                                          const Parameters<Net>& parameters, const TrainerOptions& options = {}) {
-  return detail::with_backend<AnyTrainer>(
-      backends, backend, [&]<Backend B>() { return std::make_unique<detail::TrainerOf<Net, B, Solo>>(parameters, options); });
+  return detail::with_backend<AnyTrainer>(backends, backend, [&]<Backend B>() {
+    return std::make_unique<detail::TrainerOf<Net, B, Solo>>(parameters, options);
+  });
 }
 
 /// A trainer of the network of that name, its parameters initialised from `seed`.

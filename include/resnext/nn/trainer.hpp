@@ -6,7 +6,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,6 +18,7 @@
 #include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/parameters.hpp>
+#include <resnext/nn/plan/plan_cache.hpp>
 #include <resnext/nn/plan/training_plan.hpp>
 #include <resnext/nn/training_metrics.hpp>
 #include <resnext/tensor/number.hpp>
@@ -235,17 +235,11 @@ class Trainer {
 
   /// The plan for batches like this one, built if need be.
   TrainingPlan<B>& plan(const Images& images) {
-    auto& plans = core_->plans;
-    for (auto at = plans.begin(); at != plans.end(); ++at) {
-      if (!at->fits(images)) continue;
-      plans.splice(plans.begin(), plans, at);
-      return plans.front();
-    }
-    if (plans.size() == most_plans) plans.pop_back();
-    plans.emplace_front(B::template training_registry<Net>(), static_cast<const StateDict&>(core_->state), core_->store,
-                        images.n, Extent{images.h, images.w, images.c}, core_->options.label_smoothing,
-                        core_->options.ghost_batch);
-    return plans.front();
+    Core& core = *core_;
+    if (auto* plan = core.plans.find(images)) return *plan;
+    return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), core.store,
+                          images.n, Extent{images.h, images.w, images.c}, core.options.label_smoothing,
+                          core.options.ghost_batch);
   }
   /// As given to the constructor.
   const Comm& communicator() const { return core_->communicator; }
@@ -277,7 +271,7 @@ class Trainer {
     ParameterStore<B> store;
     typename B::template Buffer<Scalar> hyper;
     typename B::template Buffer<double> metrics;
-    std::list<TrainingPlan<B>> plans;  // most recently used first
+    detail::PlanCache<TrainingPlan<B>, most_plans> plans;
   };
 
   void upload_rate(double rate) {

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include <resnext/error.hpp>
+#include <resnext/io/json.hpp>
 #include <resnext/io/leftovers.hpp>
 #include <resnext/io/safetensors.hpp>
 #include <resnext/nn/parameter_files.hpp>
@@ -173,7 +174,7 @@ inline std::string json_strings(std::span<const std::string> strings) {
 }
 inline std::vector<std::string> strings_field(const Safetensors& file, std::string_view json) {
   std::vector<std::string> strings;
-  HeaderParser parser(json, file.path());
+  JsonParser parser(json, 0, file.path());
   parser.expect('[');
   if (!parser.accept(']')) {
     do strings.push_back(parser.string());

@@ -17,6 +17,7 @@
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
 #include <resnext/io/gnuplot.hpp>
+#include <resnext/io/json.hpp>
 #include <resnext/io/leftovers.hpp>
 #include <resnext/io/utf8.hpp>
 #include <resnext/number_text.hpp>
