@@ -82,6 +82,13 @@ int main() {
               {.batch = 12, .shuffle = false});  // a real run has other pictures here
   // [load]
 
+  // [loop]
+  Trainer<Net, B> by_hand(initialized<Net>(1));
+  by_hand.set_learning_rate(0.1);
+  for (const Batch& batch : train.epoch(0)) by_hand.step(batch.images, batch.labels);
+  std::printf("loss of the first epoch: %.3f\n", by_hand.read_metrics().mean_loss());
+  // [loop]
+
   // [fit]
   Trainer<Net, B> trainer(initialized<Net>(1));
   RunState state;  // from the start; a checkpoint's state goes on from there
