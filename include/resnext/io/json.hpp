@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
-#include <resnext/error.hpp>
-#include <resnext/io/file.hpp>
+#include <resnext/io/header_text.hpp>
 #include <resnext/io/utf8.hpp>
 #include <string>
 #include <string_view>
@@ -19,31 +17,11 @@ namespace resnext::detail {
 
 /// The JSON of a header and no more: strings, unsigned integers, and the objects and arrays whose place the format
 /// fixes. There is no general value, hence no recursion and no depth to bound.
-class JsonParser {
+class JsonParser : public HeaderText {
  public:
-  /// @param offset of the text in the file, for errors
+  /// @param offset of the text in the file
   JsonParser(std::string_view text, std::size_t offset, const std::string& path)
-      : text_(text), offset_(offset), path_(path) {}
-
-  /// Throws FileError "path: header, byte N: ...". N counts from the start of the file.
-  template <class... Parts>
-  [[noreturn]] void refuse(const Parts&... parts) const {
-    throw_error<FileError>(path_, ": header, byte ", offset_ + at_, ": ", parts...);
-  }
-
-  bool accept(char c) {
-    skip_space();
-    if (at_ == text_.size() || text_[at_] != c) return false;
-    ++at_;
-    return true;
-  }
-  void expect(char c) {
-    if (!accept(c)) refuse("expected '", c, "', found ", here());
-  }
-  void expect_end() {
-    skip_space();
-    if (at_ != text_.size()) refuse("expected the header's end, found ", here());
-  }
+      : HeaderText(text, offset, path, " \t\n\r") {}
 
   /// `{ "key": value, ... }`; `member(key)` parses the value.
   template <class Member>
@@ -90,28 +68,18 @@ class JsonParser {
   }
 
  private:
-  void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size()); }
-  std::string here() const { return at_ < text_.size() ? quoted(text_.substr(at_, 1)) : "the header's end"; }
-
   std::int64_t integer() {
-    constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max();
     skip_space();
-    const auto digit = [&] { return at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; };
-    if (!digit()) refuse("expected an unsigned integer, found ", here());
-    const bool zero = text_[at_] == '0';
-    std::int64_t value = 0;
-    for (int digits = 0; digit(); ++digits, ++at_) {
-      const int next = text_[at_] - '0';
-      if (zero && digits > 0) refuse("an integer starts with 0");
-      if (value > (limit - next) / 10) refuse("an integer exceeds 2^63 - 1");
-      value = value * 10 + next;
-    }
+    const bool zero = next() == '0';
+    const std::size_t begin = at_;
+    const std::int64_t value = unsigned_integer();
+    if (zero && at_ > begin + 1) refuse("an integer starts with 0");
     return value;
   }
 
   void escape(std::string& value) {
     constexpr std::string_view names = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
-    const char kind = at_ < text_.size() ? text_[at_] : '\0';
+    const char kind = next();
     if (kind == 'u') {
       ++at_;
       append_utf8(value, code_point());
@@ -137,7 +105,7 @@ class JsonParser {
   std::uint32_t hex4() {
     std::uint32_t value = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
-      const char c = at_ < text_.size() ? text_[at_] : '\0';
+      const char c = next();
       const int digit = c >= '0' && c <= '9'   ? c - '0'
                         : c >= 'a' && c <= 'f' ? c - 'a' + 10
                         : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -164,11 +132,6 @@ class JsonParser {
     }
     put(0x80 | (code & 0x3F));
   }
-
-  std::string_view text_;
-  std::size_t offset_;
-  const std::string& path_;
-  std::size_t at_ = 0;
 };
 
 /// A text in quotes, escaped. What is not UTF-8, as file names may be, becomes U+FFFD byte by byte: JSON has no other

@@ -16,6 +16,7 @@
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
 #include <resnext/io/file.hpp>
+#include <resnext/io/header_text.hpp>
 #include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
@@ -87,10 +88,10 @@ inline void set_npy_type(NpyHeader& header, std::string_view descr) {
 }
 
 /// The Python literal of an array's header: a dict of a string, a bool and a tuple of integers, nothing else.
-class NpyHeaderParser {
+class NpyHeaderParser : public HeaderText {
  public:
   NpyHeaderParser(std::string_view text, std::size_t offset, const std::string& path)
-      : text_(text), offset_(offset), path_(path) {}
+      : HeaderText(text, offset, path, " \t\f\r\n") {}
 
   NpyHeader parse() {
     std::optional<std::string> type;
@@ -111,8 +112,7 @@ class NpyHeaderParser {
       if (accept('}')) break;
       expect(',');
     }
-    skip_space();
-    if (at_ != text_.size()) refuse("expected the header's end");
+    expect_end();
     if (!type || !shape || !fortran) refuse("expected the keys descr, fortran_order and shape");
     NpyHeader header;
     set_npy_type(header, *type);
@@ -122,24 +122,10 @@ class NpyHeaderParser {
   }
 
  private:
-  template <class... Parts>
-  [[noreturn]] void refuse(const Parts&... parts) const {
-    throw_error<FileError>(path_, ": byte ", offset_ + at_, ": ", parts...);
-  }
-  void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\f\r\n", at_), text_.size()); }
-  bool accept(char c) {
-    skip_space();
-    if (at_ == text_.size() || text_[at_] != c) return false;
-    ++at_;
-    return true;
-  }
-  void expect(char c) {
-    if (!accept(c)) refuse("expected '", c, "'");
-  }
   std::string string() {
     skip_space();
-    if (at_ < text_.size() && (text_[at_] == 'u' || text_[at_] == 'U')) ++at_;  // Python 2's mark of Unicode
-    const char quote = at_ < text_.size() ? text_[at_] : '\0';
+    if (next() == 'u' || next() == 'U') ++at_;  // Python 2's mark of Unicode
+    const char quote = next();
     if (quote != '\'' && quote != '"') refuse("expected a string (an array of records is not supported)");
     const std::size_t end = text_.find(quote, at_ + 1);
     if (end == std::string_view::npos) refuse("the string does not end");
@@ -166,24 +152,10 @@ class NpyHeaderParser {
     return values;
   }
   std::int64_t integer() {
-    constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max();
-    skip_space();
-    const std::size_t begin = at_;
-    std::int64_t value = 0;
-    for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; ++at_) {
-      const int digit = text_[at_] - '0';
-      if (value > (limit - digit) / 10) refuse("an extent exceeds 2^63 - 1");
-      value = value * 10 + digit;
-    }
-    if (at_ == begin) refuse("expected an unsigned integer");
-    if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // Python 2's mark of a long integer
+    const std::int64_t value = unsigned_integer();
+    if (next() == 'L') ++at_;  // Python 2's mark of a long integer
     return value;
   }
-
-  std::string_view text_;
-  std::size_t offset_;
-  const std::string& path_;
-  std::size_t at_ = 0;
 };
 
 /// Checks the file as far as its data and returns where those start.
