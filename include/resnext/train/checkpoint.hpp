@@ -383,19 +383,30 @@ inline RunState run_state(const Safetensors& file) {
   return state;
 }
 
-/// Reads a checkpoint of the network with this layer table.
-/// @throws FileError when it is truncated, damaged, no checkpoint, of another version or of another network
-inline AnyCheckpoint load_checkpoint(const std::filesystem::path& path, std::span<const Layer> layers) {
-  const Safetensors file = open_checkpoint(path);
-  AnyCheckpoint checkpoint{path, StateDict(layers), StateDict(layers), run_state(file)};
-  read_tensors(file, checkpoint.parameters);
-  read_tensors(file, checkpoint.velocities, std::string(optimizer_prefix) + "velocity.", true);
-  const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "network");
-  const std::string expected = detail::identity_of(layers);
+namespace detail {
+
+/// Reads the tensors of an intact checkpoint.
+inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, StateDict& velocities) {
+  RunState state = run_state(file);
+  read_tensors(file, parameters);
+  read_tensors(file, velocities, std::string(optimizer_prefix) + "velocity.", true);
+  const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
+  const std::string expected = identity_of(parameters.layers());
   if (at == file.metadata().end() || at->second != expected) {
     throw_error<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected,
                            ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
   }
+  return state;
+}
+
+}  // namespace detail
+
+/// Reads a checkpoint of the network with this layer table.
+/// @throws FileError when it is truncated, damaged, no checkpoint, of another version or of another network
+inline AnyCheckpoint load_checkpoint(const std::filesystem::path& path, std::span<const Layer> layers) {
+  const Safetensors file = open_checkpoint(path);
+  AnyCheckpoint checkpoint{path, StateDict(layers), StateDict(layers), {}};
+  checkpoint.state = detail::read_checkpoint(file, checkpoint.parameters, checkpoint.velocities);
   return checkpoint;
 }
 
