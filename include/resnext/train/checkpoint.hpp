@@ -51,10 +51,10 @@ struct Checkpoint {
 
 /// The same of a network that is known when the program runs.
 struct AnyCheckpoint {
-  std::filesystem::path path;
-  StateDict parameters;
-  StateDict velocities;
-  RunState state;
+  std::filesystem::path path;  ///< of its file
+  StateDict parameters;        ///< weights and BN statistics
+  StateDict velocities;        ///< momentum buffers
+  RunState state;              ///< where the run stands
 };
 
 namespace detail {
