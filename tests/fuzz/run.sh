@@ -8,10 +8,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 executions=${1:-}
 shift || true
 targets=("$@")
-((${#targets[@]})) || targets=(safetensors checkpoint idx cifar)
+((${#targets[@]})) || targets=(safetensors checkpoint torch_archive idx cifar)
 
 cmake --preset fuzz >/dev/null && cmake --build --preset fuzz --parallel "$(nproc)" || exit 1
-declare -A longest=([safetensors]=2048 [checkpoint]=8192 [idx]=8192 [cifar]=9300)
+declare -A longest=([safetensors]=2048 [checkpoint]=8192 [torch_archive]=4096 [idx]=8192 [cifar]=9300)
 limit=(-max_total_time="${FUZZ_SECONDS:-20}")
 [[ -n $executions ]] && limit=(-runs="$executions" -max_total_time="${FUZZ_SECONDS:-0}")
 mkdir -p build/fuzz/findings

@@ -5,8 +5,10 @@
 #include <vector>
 
 #include <resnext/nn/parameter_files.hpp>
+#include <resnext/nn/pth_files.hpp>
 
 #include "files.hpp"
+#include "io/torch_file.hpp"
 #include "nn/networks.hpp"
 
 using namespace resnext;
@@ -76,4 +78,45 @@ TEST_CASE("without saying so, another classifier is refused") {
   const std::string refused = message_of<FileError>([&] { load_safetensors<Other>(path); });
   CHECK(refused.find("fc.bias: expected [3], found [7]") != std::string::npos);
   CHECK(refused.find("fc.weight: expected [3, 64], found [7, 64]") != std::string::npos);
+}
+
+TEST_CASE("weights of torch.save, whatever they are wrapped in, are those of the network") {
+  const auto parameters = test::random_parameters<Net>(1);
+  const auto file_of = [&](const std::string& module, const std::string& wrapper) {
+    const testing::Pickle p;
+    std::vector<std::pair<std::string, std::string>> items;
+    testing::Members storages;
+    for (const auto& slot : parameters.tensors()) {
+      if (slot.size == 0) continue;
+      std::vector<std::int64_t> shape = detail::shape_of(slot.entry), strides(shape.size(), 1);
+      for (std::size_t i = shape.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * shape[i];
+      const std::string key = std::to_string(storages.size());
+      const auto values = std::as_bytes(parameters[slot]);
+      storages.emplace_back(key, std::string(reinterpret_cast<const char*>(values.data()), values.size()));
+      items.emplace_back(
+          module + std::string(slot.entry.name().view()),
+          p.tensor(p.storage("FloatStorage", key, static_cast<std::int64_t>(slot.size)), 0, shape, strides));
+    }
+    const std::string state = p.dictionary(items);
+    return testing::torch_file(p.begin() + (wrapper.empty() ? state : p.dictionary({{wrapper, state}})) + ".",
+                               storages);
+  };
+  const TemporaryFolder folder;
+  const auto path = (folder / "weights.pth").string();
+  const std::vector<std::pair<std::string, std::string>> wrappings{{"", ""},
+                                                                   {"module.", ""},
+                                                                   {"", "state_dict"},
+                                                                   {"module.", "state_dict"},
+                                                                   {"_orig_mod.", "model"},
+                                                                   {"backbone.", "model_ema"}};
+  for (const auto& each : wrappings) {
+    const std::string &module = each.first, &wrapper = each.second;
+    testing::write_text(path, file_of(module, wrapper));
+    CAPTURE(module);
+    CAPTURE(wrapper);
+    CHECK(find_prefix(TorchArchive(path), Net::layers) == (wrapper.empty() ? "" : wrapper + ".") + module);
+    CHECK(same(load_pth<Net>(path).values(), parameters.values()));
+    check_fresh_head(load_pth<Other>(path, Head::fresh, 8), parameters, 8);
+  }
+  CHECK(message_of<FileError>([&] { load_pth<Other>(path); }).find("of another shape") != std::string::npos);
 }

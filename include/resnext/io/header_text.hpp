@@ -45,7 +45,7 @@ class HeaderText {
   void skip_space() { at_ = std::min(text_.find_first_not_of(spaces_, at_), text_.size()); }
   char next() const { return at_ < text_.size() ? text_[at_] : '\0'; }
   bool digit() const { return next() >= '0' && next() <= '9'; }
-  std::string here() const { return at_ < text_.size() ? quoted(text_.substr(at_, 1)) : "the header's end"; }
+  std::string here() const { return at_ < text_.size() ? detail::quoted(text_.substr(at_, 1)) : "the header's end"; }
 
   std::int64_t unsigned_integer() {
     constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max();

@@ -8,12 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
+#include <resnext/io/convert.hpp>
 #include <resnext/io/dtype.hpp>
 #include <resnext/io/file.hpp>
 #include <resnext/io/json.hpp>
@@ -99,68 +99,15 @@ class Safetensors {
   /// `values` has not as many elements as the tensor.
   void read(const Entry& entry, std::span<float> values) const {
     check_size(entry, values.size());
-    switch (entry.dtype) {
-      case Dtype::F32:
-        return copy<float>(entry, values, [](float x) { return x; });
-      case Dtype::F16:
-        return copy<std::uint16_t>(entry, values, half_to_float);
-      case Dtype::BF16:
-        return copy<std::uint16_t>(entry, values, bfloat16_to_float);
-      case Dtype::F64:
-        return copy<double>(entry, values, detail::to_float);
-      default:
-        refuse_type(entry, "F32, F16, BF16 or F64");
-    }
+    if (!detail::is_real(entry.dtype)) refuse_type(entry, "F32, F16, BF16 or F64");
+    detail::convert(entry.dtype, bytes(entry).data(), values);
   }
 
   /// Converts any number type as PyTorch does: fractions are cut off. What a 64-bit integer cannot hold becomes the
   /// nearest one that it can, NaN 0. Throws ShapeError when `values` has not as many elements as the tensor.
   void read(const Entry& entry, std::span<std::int64_t> values) const {
     check_size(entry, values.size());
-    const auto real = [](auto x) {
-      constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min(), most = -(least + 1);
-      if (is_nan(x)) return std::int64_t{0};
-      if (x >= 0x1p63) return most;
-      return x < -0x1p63 ? least : static_cast<std::int64_t>(x);
-    };
-    const auto integer = [](auto x) { return static_cast<std::int64_t>(x); };
-    switch (entry.dtype) {
-      case Dtype::F64:
-        return copy<double>(entry, values, real);
-      case Dtype::F32:
-        return copy<float>(entry, values, real);
-      case Dtype::F16:
-        return copy<std::uint16_t>(entry, values, [&](std::uint16_t x) { return real(half_to_float(x)); });
-      case Dtype::BF16:
-        return copy<std::uint16_t>(entry, values, [&](std::uint16_t x) { return real(bfloat16_to_float(x)); });
-      case Dtype::F8_E5M2:  // the upper byte of a half
-        return copy<std::uint8_t>(
-            entry, values, [&](std::uint8_t x) { return real(half_to_float(static_cast<std::uint16_t>(x << 8))); });
-      case Dtype::F8_E4M3:  // the exponent is 8 less than a half's; there is no infinity
-        return copy<std::uint8_t>(entry, values, [&](std::uint8_t x) {
-          const auto half = static_cast<std::uint16_t>((x & 0x80) << 8 | (x & 0x7F) << 7);
-          return (x & 0x7F) == 0x7F ? std::int64_t{0} : real(256 * half_to_float(half));
-        });
-      case Dtype::I64:
-        return copy<std::int64_t>(entry, values, integer);
-      case Dtype::I32:
-        return copy<std::int32_t>(entry, values, integer);
-      case Dtype::I16:
-        return copy<std::int16_t>(entry, values, integer);
-      case Dtype::I8:
-        return copy<std::int8_t>(entry, values, integer);
-      case Dtype::U64:
-        return copy<std::uint64_t>(entry, values, [](std::uint64_t x) {
-          return static_cast<std::int64_t>(std::min(x, ~std::uint64_t{0} >> 1));
-        });
-      case Dtype::U32:
-        return copy<std::uint32_t>(entry, values, integer);
-      case Dtype::U16:
-        return copy<std::uint16_t>(entry, values, integer);
-      case Dtype::U8:
-      case Dtype::BOOL:
-        return copy<std::uint8_t>(entry, values, integer);
-    }
+    detail::convert(entry.dtype, bytes(entry).data(), values);
   }
 
  private:
@@ -256,16 +203,6 @@ class Safetensors {
   [[noreturn]] void refuse_type(const Entry& entry, std::string_view expected) const {
     throw_error<FileError>(path(), ": tensor ", detail::quoted(entry.name), ": expected ", expected, ", found ",
                            dtype_name(entry.dtype));
-  }
-
-  template <class From, class To, class Convert>
-  void copy(const Entry& entry, std::span<To> values, Convert convert) const {
-    const std::byte* from = bytes(entry).data();
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      From value;  // a header's length may be odd: the data are not aligned
-      std::memcpy(&value, from + i * sizeof value, sizeof value);
-      values[i] = convert(value);
-    }
   }
 
   MappedFile file_;

@@ -1,8 +1,9 @@
 /// @file
-/// Parameters from and to safetensors files with torchvision's names.
+/// Parameters from and to safetensors files with torchvision's names; `nn/pth_files.hpp` has those of PyTorch.
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -19,6 +20,18 @@ namespace resnext {
 
 /// Tensors under this prefix are the optimiser's; whoever reads weights passes over them.
 inline constexpr std::string_view optimizer_prefix = "optimizer.";
+
+/// A file of named tensors: `Safetensors`, `TorchArchive`.
+template <class File>
+concept TensorFile = requires(const File& file, const typename File::Entry& entry, std::span<float> values,
+                              std::span<std::int64_t> numbers) {
+  { file.path() } -> std::convertible_to<std::string>;
+  { file.entries() } -> std::convertible_to<std::span<const typename File::Entry>>;
+  { file.find(std::string_view()) } -> std::same_as<const typename File::Entry*>;
+  file.read(entry, values);
+  file.read(entry, numbers);
+  file.release(entry);
+};
 
 /// What becomes of the classifier, the last layer of the table, when a file is read.
 enum class Head {
@@ -71,8 +84,9 @@ inline bool in_head(const StateEntry& entry, std::span<const Layer> layers) {
 /// @param learned_only leaves BN's statistics alone, as a file of gradients or velocities has none
 /// @param head says whether the classifier has to be there
 /// @throws FileError which lists what is missing, unexpected, or of another shape or type
-inline void check_tensors(const Safetensors& file, std::span<const Layer> layers, std::string_view prefix = {},
-                          bool learned_only = false, Head head = Head::from_file) {
+template <TensorFile File>
+void check_tensors(const File& file, std::span<const Layer> layers, std::string_view prefix = {},
+                   bool learned_only = false, Head head = Head::from_file) {
   detail::Mismatch mismatch;
   std::set<std::string, std::less<>> expected;
   for_each_entry(layers, [&](const StateEntry& entry) {
@@ -80,7 +94,7 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
     const std::string name = std::string(prefix).append(entry.name().view());
     expected.insert(name);
     if (head == Head::fresh && detail::in_head(entry, layers)) return;
-    const Safetensors::Entry* found = file.find(name);
+    const auto* found = file.find(name);
     const auto shape = detail::shape_of(entry);
     const bool counter = entry.role == TensorRole::num_batches_tracked;
     if (found == nullptr) {
@@ -95,7 +109,7 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
                    name + ": expected F32, F16, BF16 or F64, found " + std::string(dtype_name(found->dtype)));
     }
   });
-  for (const Safetensors::Entry& entry : file.entries()) {
+  for (const auto& entry : file.entries()) {
     const bool ours = prefix.empty() ? !entry.name.starts_with(optimizer_prefix) : entry.name.starts_with(prefix);
     if (ours && !expected.contains(entry.name)) mismatch.add("unexpected", entry.name);
   }
@@ -104,13 +118,14 @@ inline void check_tensors(const Safetensors& file, std::span<const Layer> layers
 
 /// Fills `state` from the tensors of a file that check_tensors() accepts; its arguments are the same.
 /// @throws FileError as check_tensors() does; `state` is then unchanged
-inline void read_tensors(const Safetensors& file, StateDict& state, std::string_view prefix = {},
-                         bool learned_only = false, Head head = Head::from_file) {
+template <TensorFile File>
+void read_tensors(const File& file, StateDict& state, std::string_view prefix = {}, bool learned_only = false,
+                  Head head = Head::from_file) {
   check_tensors(file, state.layers(), prefix, learned_only, head);
   std::int64_t most_batches = 0;
   for (const StateDict::Slot& slot : state.tensors()) {
     if (head == Head::fresh && detail::in_head(slot.entry, state.layers())) continue;
-    const Safetensors::Entry* found = file.find(std::string(prefix).append(slot.entry.name().view()));
+    const auto* found = file.find(std::string(prefix).append(slot.entry.name().view()));
     if (found == nullptr || (learned_only && !slot.entry.learned())) continue;
     if (slot.entry.role == TensorRole::num_batches_tracked) {
       std::int64_t batches = 0;
@@ -140,18 +155,27 @@ inline std::vector<TensorView> tensor_views(const StateDict& state, std::string_
   return views;
 }
 
+namespace detail {
+
+/// Fills new parameters from a file, a fresh classifier from `seed`.
+template <TensorFile File>
+void load(const File& file, StateDict& state, std::string_view prefix, Head head, std::uint64_t seed) {
+  for (const StateDict::Slot& slot : state.tensors()) {
+    if (head == Head::fresh && in_head(slot.entry, state.layers())) initialize(state, slot, seed);
+  }
+  read_tensors(file, state, prefix, false, head);
+}
+
+}  // namespace detail
+
 /// Reads the parameters of `Net` from a safetensors file, for instance of torchvision's or timm's weights.
 /// @param head `Head::fresh` reads everything but the classifier, which is initialised from `seed`: for other classes
 /// @throws FileError when the file is not well-formed, or lists what does not fit the network
 template <class Net>
 Parameters<Net> load_safetensors(const std::string& path, Head head = Head::from_file, std::uint64_t seed = 0) {
-  const Safetensors file(path);
-  Parameters<Net> parameters;
-  for (const StateDict::Slot& slot : parameters.tensors()) {
-    if (head == Head::fresh && detail::in_head(slot.entry, Net::layers)) initialize(parameters, slot, seed);
-  }
-  read_tensors(file, parameters, {}, false, head);
-  return parameters;
+  StateDict state(Net::layers);
+  detail::load(Safetensors(path), state, {}, head, seed);
+  return Parameters<Net>(state);
 }
 
 /// Writes parameters in fp32 under torchvision's names, completely or not at all.
