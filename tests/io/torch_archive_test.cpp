@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -202,13 +201,14 @@ TEST_CASE("a pickle that grows without end, or refers to itself, is bounded") {
 }
 
 TEST_CASE("PyTorch's own file has the tensors of the safetensors file beside it") {
-  const std::filesystem::path folder = std::filesystem::path(RESNEXT_TESTS_DIR) / "../../shared/goldens";
-  if (!std::filesystem::exists(folder / "tiny.pth")) {
-    MESSAGE("skipped: ../shared/goldens/tiny.pth is not there");
+  const auto written = testing::shared_file("goldens/tiny.pth"),
+             beside = testing::shared_file("goldens/tiny.safetensors");
+  if (!written || !beside) {
+    MESSAGE("skipped: the reference data are not there");
     return;
   }
-  const TorchArchive file((folder / "tiny.pth").string());
-  const Safetensors expected((folder / "tiny.safetensors").string());
+  const TorchArchive file(written->string());
+  const Safetensors expected(beside->string());
   REQUIRE(file.entries().size() == expected.entries().size());
   for (const auto& entry : expected.entries()) {
     CAPTURE(entry.name);

@@ -55,7 +55,7 @@ struct PickleName {
   PickleKind kind;
   Dtype dtype = Dtype::F32;
 };
-inline constexpr std::array<PickleName, 18> pickle_names{
+inline constexpr std::array<PickleName, 15> pickle_names{
     {{"collections", "OrderedDict", PickleKind::ordered_dict},
      {"torch", "Size", PickleKind::size},
      {"torch._utils", "_rebuild_tensor", PickleKind::rebuild_tensor},
@@ -70,11 +70,7 @@ inline constexpr std::array<PickleName, 18> pickle_names{
      {"torch", "ShortStorage", PickleKind::storage_type, Dtype::I16},
      {"torch", "CharStorage", PickleKind::storage_type, Dtype::I8},
      {"torch", "ByteStorage", PickleKind::storage_type, Dtype::U8},
-     {"torch", "BoolStorage", PickleKind::storage_type, Dtype::BOOL},
-     // as Python 2 wrote them
-     {"torch.cuda", "FloatStorage", PickleKind::storage_type, Dtype::F32},
-     {"torch.cuda", "HalfStorage", PickleKind::storage_type, Dtype::F16},
-     {"torch.cuda", "LongStorage", PickleKind::storage_type, Dtype::I64}}};
+     {"torch", "BoolStorage", PickleKind::storage_type, Dtype::BOOL}}};
 
 /// Reads a whole pickle. The text of values is that of the pickle, which must stay.
 class Unpickler {

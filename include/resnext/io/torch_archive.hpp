@@ -68,8 +68,9 @@ class TorchArchive {
                              detail::quoted(text_of(*order)), ": save it again on a little-endian machine");
     }
     const detail::Unpickler pickle(text_of(pickled), path());
-    std::size_t visited = 0;
-    collect(pickle, pickle.root(), "", 0, visited, zip, root);
+    // What is shared by several dictionaries is visited in each, but no more often than a file of that size explains.
+    std::size_t visits_left = 4 * pickled.size();
+    collect(pickle, pickle.root(), "", 0, visits_left, zip, root);
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
     const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
                                           [](const Entry& a, const Entry& b) { return a.name == b.name; });
@@ -121,12 +122,12 @@ class TorchArchive {
   }
 
   void collect(const detail::Unpickler& pickle, std::uint32_t index, const std::string& name, int depth,
-               std::size_t& visited, const detail::Zip& zip, const std::string& root) {
+               std::size_t& visits_left, const detail::Zip& zip, const std::string& root) {
     constexpr int deepest = 32;
-    constexpr std::size_t most_visited = std::size_t{1} << 21, longest_name = 4096;
-    if (++visited > most_visited || depth > deepest || name.size() > longest_name) {
+    constexpr std::size_t longest_name = 4096;
+    if (visits_left-- == 0 || depth > deepest || name.size() > longest_name) {
       throw_error<FileError>(path(), ": ", detail::quoted(name),
-                             ": the dictionaries of this file are too many, too deep, ", "or their names too long");
+                             ": the dictionaries of this file are too many, too deep, or their names too long");
     }
     const detail::PickleValue& value = pickle[index];
     const auto inside = [&](std::string_view key) {
@@ -137,14 +138,14 @@ class TorchArchive {
       add(pickle, value, name, zip, root);
     } else if (value.kind == detail::PickleKind::list) {
       for (std::size_t i = 0; i < value.items.size(); ++i) {
-        collect(pickle, value.items[i], inside(std::to_string(i)), depth + 1, visited, zip, root);
+        collect(pickle, value.items[i], inside(std::to_string(i)), depth + 1, visits_left, zip, root);
       }
     } else if (value.kind == detail::PickleKind::dictionary) {
       for (std::size_t i = 0; i < value.items.size(); i += 2) {
         const detail::PickleValue& key = pickle[value.items[i]];
         const bool text = key.kind == detail::PickleKind::text;
-        collect(pickle, value.items[i + 1], inside(text ? key.text : std::to_string(key.number)), depth + 1, visited,
-                zip, root);
+        collect(pickle, value.items[i + 1], inside(text ? key.text : std::to_string(key.number)), depth + 1,
+                visits_left, zip, root);
       }
     }
   }

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <initializer_list>
 #include <map>
 #include <resnext/error.hpp>
 #include <resnext/io/file.hpp>
@@ -114,7 +116,9 @@ class Zip {
     std::uint64_t packed = number<std::uint32_t>(row, 20), size = number<std::uint32_t>(row, 24),
                   offset = number<std::uint32_t>(row, 42);
     extend(part(at + 46 + name_size, extra_size, "a member's extensions"), at, {&size, &packed, &offset});
-    if ((number<std::uint16_t>(row, 8) & 1) != 0) refuse(at, "member ", detail::quoted(name), " is encrypted");
+    if ((number<std::uint16_t>(row, 8) & 1) != 0) {
+      throw_error<FileError>(path_, ": member ", detail::quoted(name), " is encrypted: decrypt the archive first");
+    }
     if (number<std::uint16_t>(row, 10) != 0 || packed != size) {
       throw_error<FileError>(path_, ": member ", detail::quoted(name),
                              " is compressed; PyTorch's own files are not: save it again with torch.save");

@@ -16,8 +16,7 @@ namespace resnext {
 
 /// The prefix under which a file has a network's tensors, or nothing: the key of a checkpoint's dictionary that they
 /// are in ("state_dict.", "model.", "model_ema.", "ema.", "model_state_dict."), then what wrapped the module
-/// ("module.",
-/// "_orig_mod.", "backbone."). What a file has twice is taken from the first in this order.
+/// ("module.", "_orig_mod.", "backbone."). What a file has twice is taken from the first in this order.
 template <TensorFile File>
 std::string find_prefix(const File& file, std::span<const Layer> layers) {
   std::string first;  // a tensor that every network of the kind has
