@@ -6,10 +6,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <span>
 #include <vector>
 
+#include <resnext/sorted_order.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {
@@ -75,9 +75,7 @@ int rank_of(std::span<const T> logits, std::int32_t label) {
 template <class T>
 std::vector<Prediction> most_probable(std::span<const T> logits, int k) {
   const double total = detail::log_sum_exp(logits);
-  std::vector<std::size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+  auto order = detail::sorted_order(logits.size(), [&](std::size_t a, std::size_t b) {
     const bool number = !is_nan(logits[b]);
     return is_nan(logits[a]) ? number : number && logits[a] > logits[b];
   });

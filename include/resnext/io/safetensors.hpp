@@ -9,15 +9,16 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
+#include <resnext/io/by_name.hpp>
 #include <resnext/io/convert.hpp>
 #include <resnext/io/dtype.hpp>
 #include <resnext/io/file.hpp>
 #include <resnext/io/json.hpp>
 #include <resnext/io/utf8.hpp>
+#include <resnext/sorted_order.hpp>
 #include <resnext/tensor/number.hpp>
 #include <span>
 #include <string>
@@ -81,11 +82,7 @@ class Safetensors {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   /// The tensor of that name, or null.
-  const Entry* find(std::string_view name) const {
-    const auto at = std::lower_bound(entries_.begin(), entries_.end(), name,
-                                     [](const Entry& entry, std::string_view wanted) { return entry.name < wanted; });
-    return at != entries_.end() && at->name == name ? &*at : nullptr;
-  }
+  const Entry* find(std::string_view name) const { return detail::find_by_name(entries_, name); }
 
   /// The tensor's bytes in the mapped file (little-endian, no alignment promised).
   std::span<const std::byte> bytes(const Entry& entry) const {
@@ -164,13 +161,12 @@ class Safetensors {
   }
 
   void check_layout() {
-    std::vector<std::size_t> order(entries_.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-      return std::pair(entries_[a].begin, entries_[a].end) < std::pair(entries_[b].begin, entries_[b].end);
-    });
+    const auto earlier = [&](std::size_t a, std::size_t b) {
+      return entries_[a].begin != entries_[b].begin ? entries_[a].begin < entries_[b].begin
+                                                    : entries_[a].end < entries_[b].end;
+    };
     std::uint64_t at = 0;
-    for (const std::size_t i : order) {
+    for (const std::size_t i : detail::sorted_order(entries_.size(), earlier)) {
       const Entry& entry = entries_[i];
       const auto where = [&] { return path() + ": tensor " + detail::quoted(entry.name); };
       if (entry.begin != at)
@@ -188,11 +184,7 @@ class Safetensors {
     }
     if (at != data_.size())
       throw_error<FileError>(path(), ": expected ", at, " bytes of tensors, found ", data_.size());
-    std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
-    const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
-                                          [](const Entry& a, const Entry& b) { return a.name == b.name; });
-    if (twice != entries_.end())
-      throw_error<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
+    detail::sort_by_name(entries_, path());
   }
 
   void check_size(const Entry& entry, std::size_t size) const {
@@ -240,21 +232,23 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
       throw_error<OptionError>(path, ": the name ", detail::quoted(string), " is not UTF-8");
     return detail::json_string(string);
   };
-  std::vector<const TensorView*> order;
-  for (const TensorView& tensor : tensors) order.push_back(&tensor);
-  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const TensorView& tensor = *order[i];
-    if (tensor.name == "__metadata__" || (i > 0 && tensor.name == order[i - 1]->name))
+  const auto by_name = [&](std::size_t a, std::size_t b) { return tensors[a].name < tensors[b].name; };
+  const TensorView* before = nullptr;
+  for (const std::size_t i : detail::sorted_order(tensors.size(), by_name)) {
+    const TensorView& tensor = tensors[i];
+    if (tensor.name == "__metadata__" || (before != nullptr && tensor.name == before->name))
       throw_error<OptionError>(path, ": the tensor name ", detail::quoted(tensor.name), " is reserved or given twice");
     const auto size = checked_product(tensor.shape, dtype_size(tensor.dtype));
     if (size != tensor.bytes.size())
       throw_error<ShapeError>(path, ": tensor ", detail::quoted(tensor.name), ": shape ",
                               detail::shape_text(tensor.shape), " of ", dtype_name(tensor.dtype), " takes ",
                               size.value_or(0), " bytes, found ", tensor.bytes.size());
+    before = &tensor;
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto* a, const auto* b) { return dtype_size(a->dtype) > dtype_size(b->dtype); });
+  const auto order = detail::sorted_order(tensors.size(), [&](std::size_t a, std::size_t b) {
+    const std::size_t size_a = dtype_size(tensors[a].dtype), size_b = dtype_size(tensors[b].dtype);
+    return size_a != size_b ? size_a > size_b : tensors[a].name < tensors[b].name;
+  });
 
   std::string header = "{";
   if (!metadata.empty()) {
@@ -264,11 +258,12 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
     header += ',';
   }
   std::size_t offset = 0;
-  for (const TensorView* tensor : order) {
+  for (const std::size_t i : order) {
+    const TensorView& tensor = tensors[i];
     const std::array<std::int64_t, 2> place{static_cast<std::int64_t>(offset),
-                                            static_cast<std::int64_t>(offset += tensor->bytes.size())};
-    header += text(tensor->name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor->dtype)) +
-              "\",\"shape\":" + detail::shape_text(tensor->shape, ",") +
+                                            static_cast<std::int64_t>(offset += tensor.bytes.size())};
+    header += text(tensor.name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor.dtype)) +
+              "\",\"shape\":" + detail::shape_text(tensor.shape, ",") +
               ",\"data_offsets\":" + detail::shape_text(place, ",") + "},";
   }
   if (header.back() == ',') header.pop_back();
@@ -279,7 +274,7 @@ inline void write_safetensors(const std::string& path, std::span<const TensorVie
   const std::uint64_t length = header.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(bytes_of(header));
-  for (const TensorView* tensor : order) file.write(tensor->bytes);
+  for (const std::size_t i : order) file.write(tensors[i].bytes);
   file.commit();
 }
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <resnext/error.hpp>
 #include <resnext/io/array.hpp>
+#include <resnext/io/by_name.hpp>
 #include <resnext/io/convert.hpp>
 #include <resnext/io/dtype.hpp>
 #include <resnext/io/file.hpp>
@@ -71,12 +72,7 @@ class TorchArchive {
     // What is shared by several dictionaries is visited in each, but no more often than a file of that size explains.
     std::size_t visits_left = 4 * pickled.size();
     collect(pickle, pickle.root(), "", 0, visits_left, zip, root);
-    std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
-    const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
-                                          [](const Entry& a, const Entry& b) { return a.name == b.name; });
-    if (twice != entries_.end()) {
-      throw_error<FileError>(path(), ": tensor ", detail::quoted(twice->name), " appears twice");
-    }
+    detail::sort_by_name(entries_, path());
   }
 
   /// As given to the constructor.
@@ -85,11 +81,7 @@ class TorchArchive {
   const std::vector<Entry>& entries() const { return entries_; }
 
   /// The tensor of that name, or null.
-  const Entry* find(std::string_view name) const {
-    const auto at = std::lower_bound(entries_.begin(), entries_.end(), name,
-                                     [](const Entry& entry, std::string_view wanted) { return entry.name < wanted; });
-    return at != entries_.end() && at->name == name ? &*at : nullptr;
-  }
+  const Entry* find(std::string_view name) const { return detail::find_by_name(entries_, name); }
 
   /// Gives the memory of the tensor's storage back to the system; see MappedFile::release().
   void release(const Entry& entry) const { file_.release(entry.storage); }

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,7 +22,7 @@ namespace resnext {
 /// Tensors under this prefix are the optimiser's; whoever reads weights passes over them.
 inline constexpr std::string_view optimizer_prefix = "optimizer.";
 
-/// A file of named tensors: `Safetensors`, `TorchArchive`.
+/// A file of named tensors: `Safetensors`, `TorchArchive`. `find` gives one of `entries()`.
 template <class File>
 concept TensorFile = requires(const File& file, const typename File::Entry& entry, std::span<float> values,
                               std::span<std::int64_t> numbers) {
@@ -44,28 +45,31 @@ namespace detail {
 /// What does not fit between a file and a network, the first few of each kind.
 class Mismatch {
  public:
-  void add(const std::string& kind, const std::string& what) {
-    auto& [count, text] = kinds_[kind];
-    if (++count <= most_named) text += (count > 1 ? ", " : " ") + what;
+  enum Kind { missing, of_another_shape, of_another_type, unexpected };
+
+  void add(Kind kind, const std::string& what) {
+    auto& [count, names] = found_[kind];
+    if (++count <= most_named) names += (count > 1 ? ", " : " ") + what;
   }
   /// @throws FileError if anything was added.
   void check(const std::string& path) const {
-    if (kinds_.empty()) return;
-    std::string text = path + " does not hold the parameters of this network";
-    for (const auto& [kind, found] : kinds_) {
-      text += "\n  " + kind + ":" + found.text;
-      if (found.count > most_named) text += " and " + std::to_string(found.count - most_named) + " more";
+    static constexpr std::array<std::string_view, 4> kinds{"missing", "of another shape", "of another type", "unexpected"};
+    std::string text;
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      const auto& [count, names] = found_[i];
+      if (count > 0) text += joined("\n  ", kinds[i], ":", names);
+      if (count > most_named) text += joined(" and ", count - most_named, " more");
     }
-    throw FileError(text);
+    if (!text.empty()) throw_error<FileError>(path, " does not hold the parameters of this network", text);
   }
 
  private:
   static constexpr int most_named = 5;
   struct Found {
     int count = 0;
-    std::string text;
+    std::string names;
   };
-  std::map<std::string, Found> kinds_;
+  std::array<Found, 4> found_;
 };
 
 inline std::vector<std::int64_t> shape_of(const StateEntry& entry) {
@@ -87,31 +91,34 @@ inline bool in_head(const StateEntry& entry, std::span<const Layer> layers) {
 template <TensorFile File>
 void check_tensors(const File& file, std::span<const Layer> layers, std::string_view prefix = {},
                    bool learned_only = false, Head head = Head::from_file) {
+  using Kind = detail::Mismatch::Kind;
   detail::Mismatch mismatch;
-  std::set<std::string, std::less<>> expected;
+  const std::span<const typename File::Entry> entries = file.entries();
+  std::vector<char> expected(entries.size());
   for_each_entry(layers, [&](const StateEntry& entry) {
     if (learned_only && !entry.learned()) return;
     const std::string name = std::string(prefix).append(entry.name().view());
-    expected.insert(name);
-    if (head == Head::fresh && detail::in_head(entry, layers)) return;
     const auto* found = file.find(name);
+    if (found != nullptr) expected[static_cast<std::size_t>(found - entries.data())] = true;
+    if (head == Head::fresh && detail::in_head(entry, layers)) return;
     const auto shape = detail::shape_of(entry);
     const bool counter = entry.role == TensorRole::num_batches_tracked;
     if (found == nullptr) {
-      if (!counter) mismatch.add("missing", name);
+      if (!counter) mismatch.add(Kind::missing, name);
     } else if (found->shape != shape && !(counter && found->shape == std::vector<std::int64_t>{1})) {
-      mismatch.add("of another shape",
+      mismatch.add(Kind::of_another_shape,
                    name + ": expected " + detail::shape_text(shape) + ", found " + detail::shape_text(found->shape));
     } else if (const bool real = found->dtype == Dtype::F32 || found->dtype == Dtype::F16 ||
                                  found->dtype == Dtype::BF16 || found->dtype == Dtype::F64;
                !counter && !real) {
-      mismatch.add("of another type",
+      mismatch.add(Kind::of_another_type,
                    name + ": expected F32, F16, BF16 or F64, found " + std::string(dtype_name(found->dtype)));
     }
   });
-  for (const auto& entry : file.entries()) {
-    const bool ours = prefix.empty() ? !entry.name.starts_with(optimizer_prefix) : entry.name.starts_with(prefix);
-    if (ours && !expected.contains(entry.name)) mismatch.add("unexpected", entry.name);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const std::string& name = entries[i].name;
+    const bool ours = prefix.empty() ? !name.starts_with(optimizer_prefix) : name.starts_with(prefix);
+    if (ours && !expected[i]) mismatch.add(Kind::unexpected, name);
   }
   mismatch.check(file.path());
 }

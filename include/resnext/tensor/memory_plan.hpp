@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <numeric>
 #include <span>
 #include <vector>
 
 #include <resnext/error.hpp>
+#include <resnext/sorted_order.hpp>
 
 namespace resnext {
 
@@ -24,15 +24,12 @@ struct MemoryInterval {
 /// Returns the size of the arena. Largest first, each at the lowest offset that is free (Pisarchyk and Lee 2020).
 /// @throws ShapeError for an arena of more than 2^62 elements
 inline std::size_t plan_memory(std::span<MemoryInterval> intervals, std::size_t alignment = 16) {
-  std::vector<std::size_t> order(intervals.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return intervals[a].size > intervals[b].size; });
+  const auto larger = [&](std::size_t a, std::size_t b) { return intervals[a].size > intervals[b].size; };
   constexpr std::size_t most_elements = std::size_t{1} << 62;
   const auto rounded = [&](std::size_t size) { return (size + alignment - 1) / alignment * alignment; };
   std::vector<const MemoryInterval*> placed;  // by offset
   std::size_t total = 0;
-  for (const std::size_t index : order) {
+  for (const std::size_t index : detail::sorted_order(intervals.size(), larger)) {
     MemoryInterval& interval = intervals[index];
     std::size_t offset = 0;
     for (const MemoryInterval* other : placed) {
