@@ -23,7 +23,7 @@ void sort_by_name(std::vector<Entry>& entries, const std::string& path) {
   for (const std::size_t i :
        sorted_order(entries.size(), [&](std::size_t a, std::size_t b) { return entries[a].name < entries[b].name; })) {
     if (!sorted.empty() && sorted.back().name == entries[i].name)
-      throw_error<FileError>(path, ": tensor ", quoted(entries[i].name), " appears twice");
+      throw_error<FileError>(path, ": tensor ", detail::quoted(entries[i].name), " appears twice");
     sorted.push_back(std::move(entries[i]));
   }
   entries = std::move(sorted);
