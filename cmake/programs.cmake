@@ -40,6 +40,9 @@ function(resnext_needs source result)
   set(${result} "${needs}" PARENT_SCOPE)
 endfunction()
 
+# For what runs for less time than a compiler takes to optimise it.
+set(resnext_quick_to_compile $<$<CONFIG:Release>:-O1>)
+
 # resnext_program(<target> <source> [<library>...]): a program of this repository, linked to every enabled component.
 # One that includes, directly or not, what belongs to a disabled component is left out.
 function(resnext_program target source)

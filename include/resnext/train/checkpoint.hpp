@@ -33,7 +33,7 @@
 #include <resnext/io/safetensors.hpp>
 #include <resnext/nn/parameter_files.hpp>
 #include <resnext/nn/trainer.hpp>
-#include <resnext/number_text.hpp>
+#include <resnext/text.hpp>
 #include <resnext/random.hpp>
 #include <resnext/tensor/number.hpp>
 #include <resnext/train/run_state.hpp>

@@ -20,7 +20,7 @@
 #include <resnext/io/json.hpp>
 #include <resnext/io/leftovers.hpp>
 #include <resnext/io/utf8.hpp>
-#include <resnext/number_text.hpp>
+#include <resnext/text.hpp>
 #include <resnext/train/report.hpp>
 #include <resnext/train/run_state.hpp>
 

@@ -15,7 +15,7 @@
 
 #include <resnext/clock.hpp>
 #include <resnext/error.hpp>
-#include <resnext/number_text.hpp>
+#include <resnext/text.hpp>
 #include <resnext/tensor/number.hpp>
 #include <resnext/train/report.hpp>
 
