@@ -122,7 +122,7 @@ TEST_CASE("the writer refuses what the reader would") {
 TEST_CASE("every half and bfloat16 has its value; doubles are rounded") {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
     const int exponent = bits >> 10 & 31, mantissa = bits & 0x3FF;
-    const float value = half_to_float(static_cast<std::uint16_t>(bits));
+    const float value = float16::from_bits(static_cast<std::uint16_t>(bits));
     const double sign = bits & 0x8000 ? -1 : 1;
     if (exponent == 31 && mantissa) {
       REQUIRE(std::isnan(value));

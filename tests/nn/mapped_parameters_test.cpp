@@ -106,7 +106,7 @@ TEST_CASE("tensors that cannot be read in place are copied") {
   for (const auto& slot : halves.tensors()) {
     if (slot.size == 0) continue;
     const auto& these = bits[next++];
-    for (std::size_t i = 0; i < slot.size; ++i) halves[slot][i] = half_to_float(these[i]);
+    for (std::size_t i = 0; i < slot.size; ++i) halves[slot][i] = float16::from_bits(these[i]);
     views.emplace_back(std::string(slot.entry.name().view()), Dtype::F16, detail::shape_of(slot.entry),
                        std::as_bytes(std::span(these)));
   }

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <resnext/io/dtype.hpp>
+#include <resnext/tensor/dtype.hpp>
 #include <resnext/tensor/number.hpp>
 #include <span>
 
@@ -31,9 +31,9 @@ constexpr bool is_real(Dtype dtype) {
 inline void convert(Dtype dtype, const std::byte* from, std::span<float> values) {
   switch (dtype) {
     case Dtype::F16:
-      return convert_each<std::uint16_t>(from, values, half_to_float);
+      return convert_each<float16>(from, values, [](float16 x) { return float{x}; });
     case Dtype::BF16:
-      return convert_each<std::uint16_t>(from, values, bfloat16_to_float);
+      return convert_each<bfloat16>(from, values, [](bfloat16 x) { return float{x}; });
     case Dtype::F64:
       return convert_each<double>(from, values, to_float);
     default:
@@ -57,16 +57,17 @@ inline void convert(Dtype dtype, const std::byte* from, std::span<std::int64_t> 
     case Dtype::F32:
       return convert_each<float>(from, values, real);
     case Dtype::F16:
-      return convert_each<std::uint16_t>(from, values, [&](std::uint16_t x) { return real(half_to_float(x)); });
+      return convert_each<float16>(from, values, real);
     case Dtype::BF16:
-      return convert_each<std::uint16_t>(from, values, [&](std::uint16_t x) { return real(bfloat16_to_float(x)); });
+      return convert_each<bfloat16>(from, values, real);
     case Dtype::F8_E5M2:  // the upper byte of a half
-      return convert_each<std::uint8_t>(
-          from, values, [&](std::uint8_t x) { return real(half_to_float(static_cast<std::uint16_t>(x << 8))); });
+      return convert_each<std::uint8_t>(from, values, [&](std::uint8_t x) {
+        return real(float16::from_bits(static_cast<std::uint16_t>(x << 8)));
+      });
     case Dtype::F8_E4M3:  // the exponent is 8 less than a half's; there is no infinity
       return convert_each<std::uint8_t>(from, values, [&](std::uint8_t x) {
         const auto half = static_cast<std::uint16_t>((x & 0x80) << 8 | (x & 0x7F) << 7);
-        return (x & 0x7F) == 0x7F ? std::int64_t{0} : real(256 * half_to_float(half));
+        return (x & 0x7F) == 0x7F ? std::int64_t{0} : real(256 * float16::from_bits(half));
       });
     case Dtype::I64:
       return convert_each<std::int64_t>(from, values, integer);

@@ -235,7 +235,7 @@ DenseArray<T> read_npy(const std::string& path) {
   } else if (real && header.type == NpyType::u1) {
     take(std::uint8_t{}, same);
   } else if (real && header.type == NpyType::f2) {
-    take(std::uint16_t{}, [](std::uint16_t bits) { return static_cast<T>(half_to_float(bits)); });
+    take(float16{}, [](float16 value) { return static_cast<T>(float{value}); });
   } else if (real && header.type == NpyType::f4) {
     take(float{}, [](float value) { return static_cast<T>(detail::to_double(value)); });
   } else if (real && header.type == NpyType::f8) {

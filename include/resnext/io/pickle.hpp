@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <resnext/error.hpp>
-#include <resnext/io/dtype.hpp>
+#include <resnext/tensor/dtype.hpp>
 #include <resnext/io/file.hpp>
 #include <string>
 #include <string_view>

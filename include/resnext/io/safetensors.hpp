@@ -14,7 +14,7 @@
 #include <resnext/io/array.hpp>
 #include <resnext/io/by_name.hpp>
 #include <resnext/io/convert.hpp>
-#include <resnext/io/dtype.hpp>
+#include <resnext/tensor/dtype.hpp>
 #include <resnext/io/file.hpp>
 #include <resnext/io/json.hpp>
 #include <resnext/io/utf8.hpp>

@@ -1,5 +1,5 @@
 /// @file
-/// The element types of tensors in files.
+/// The types of the numbers in tensors, those of files and those of a network's values.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace resnext {
 
-/// The element types of a safetensors file.
+/// Types of numbers, with the names that safetensors gives them.
 // NOLINTNEXTLINE(readability-identifier-naming): spelled as in the files
 enum class Dtype : std::uint8_t { F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8, BOOL };
 
