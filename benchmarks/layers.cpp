@@ -42,6 +42,10 @@ struct Work {
   std::function<std::function<void()>()> prepare;
 };
 
+std::shared_ptr<HostBuffer<std::byte>> bytes(std::size_t size) {
+  return std::make_shared<HostBuffer<std::byte>>(std::max<std::size_t>(size, 1));
+}
+
 std::shared_ptr<HostBuffer<float>> memory(std::int64_t size) {
   auto buffer = std::make_shared<HostBuffer<float>>(static_cast<std::size_t>(std::max<std::int64_t>(size, 1)));
   std::fill(buffer->begin(), buffer->end(), 0.01f);
@@ -58,8 +62,7 @@ void add_convolution(std::vector<Work>& all, const ConvolutionShape& s) {
                    auto op = std::make_shared<B::InferenceConvolution>(s, Epilogue{false, true},
                                                                        B::inference_registry<Net>(), "conv");
                    auto x = memory(s.input_size()), y = memory(s.output_size()), w = memory(s.weight_size());
-                   auto packed = memory(static_cast<std::int64_t>(op->packed_size()));
-                   auto scratch = memory(static_cast<std::int64_t>(op->scratch_size()));
+                   auto packed = bytes(op->packed_size()), scratch = bytes(op->scratch_size());
                    op->pack(*stream, w->data(), memory(s.out)->data(), packed->data());
                    return [=] { op->run(*stream, x->data(), packed->data(), y->data(), scratch->data()); };
                  }});
@@ -69,8 +72,7 @@ void add_convolution(std::vector<Work>& all, const ConvolutionShape& s) {
                      auto stream = std::make_shared<B::Stream>();
                      auto op = std::make_shared<B::Convolution>(s, B::training_registry<Net>(), "conv");
                      auto x = memory(s.input_size()), y = memory(s.output_size()), w = memory(s.weight_size());
-                     auto packed = memory(static_cast<std::int64_t>(op->packed_size()));
-                     auto scratch = memory(static_cast<std::int64_t>(op->scratch_size()));
+                     auto packed = bytes(op->packed_size()), scratch = bytes(op->scratch_size());
                      return std::function<void()>([=] {
                        float *px = x->data(), *py = y->data(), *pw = w->data();
                        if (pass == 0) op->forward(*stream, px, pw, py, packed->data(), scratch->data());
@@ -87,13 +89,13 @@ void add_norm(std::vector<Work>& all, const MapShape& s, bool add) {
   const double map = 4.0 * static_cast<double>(s.size());
   for (const bool backward : {false, true}) {
     // forward: x twice, y, other; backward: x and dy twice, dx, and with an addition y and dother
-    const double bytes = map * ((backward ? 5 : 3) + (add ? backward ? 2 : 1 : 0));
-    all.push_back({(backward ? "norm_backward/" : "norm_forward/") + shape.str(), 0, bytes, [=] {
+    const double moved = map * ((backward ? 5 : 3) + (add ? backward ? 2 : 1 : 0));
+    all.push_back({(backward ? "norm_backward/" : "norm_forward/") + shape.str(), 0, moved, [=] {
                      auto stream = std::make_shared<B::Stream>();
                      auto op = std::make_shared<B::BatchNorm>(s, NormOptions{.add = add, .relu = true}, "bn");
                      auto x = memory(s.size()), y = memory(s.size()), dx = memory(s.size()), other = memory(s.size());
-                     auto c = memory(6 * s.c), saved = memory(static_cast<std::int64_t>(op->saved_size()));
-                     auto scratch = memory(static_cast<std::int64_t>(op->scratch_size()));
+                     auto c = memory(6 * s.c);
+                     auto saved = bytes(op->saved_size()), scratch = bytes(op->scratch_size());
                      const int n = s.c;
                      op->forward(*stream, x->data(), other->data(), c->data(), c->data() + n, c->data() + 2 * n,
                                  c->data() + 3 * n, y->data(), saved->data(), scratch->data());
@@ -113,8 +115,8 @@ void add_norm(std::vector<Work>& all, const MapShape& s, bool add) {
 
 void add_pool(std::vector<Work>& all, const PoolShape& s) {
   for (const bool backward : {false, true}) {
-    const double bytes = 4.0 * static_cast<double>(s.input_size() + s.output_size());
-    all.push_back({backward ? "max_pool_backward" : "max_pool_forward", 0, bytes, [=] {
+    const double moved = 4.0 * static_cast<double>(s.input_size() + s.output_size());
+    all.push_back({backward ? "max_pool_backward" : "max_pool_forward", 0, moved, [=] {
                      auto stream = std::make_shared<B::Stream>();
                      auto op = std::make_shared<B::MaxPool>(s, "pool");
                      auto x = memory(s.input_size()), y = memory(s.output_size());
@@ -137,7 +139,7 @@ void add_linear(std::vector<Work>& all, const LinearShape& s) {
                      auto op = std::make_shared<B::Linear>(s, "fc");
                      auto x = memory(std::int64_t{s.n} * s.in), y = memory(std::int64_t{s.n} * s.out);
                      auto w = memory(std::int64_t{s.in} * s.out), bias = memory(s.out);
-                     auto scratch = memory(static_cast<std::int64_t>(op->scratch_size()));
+                     auto scratch = bytes(op->scratch_size());
                      auto dx = memory(std::int64_t{s.n} * s.in), dw = memory(std::int64_t{s.in} * s.out);
                      return std::function<void()>([=] {
                        if (backward) {
@@ -157,9 +159,10 @@ void add_sgd(std::vector<Work>& all) {
                    auto stream = std::make_shared<B::Stream>();
                    auto w = memory(count), g = memory(count), v = memory(count), hyper = memory(3);
                    auto metrics = std::make_shared<std::array<double, static_cast<std::size_t>(Metric::count)>>();
+                   const UpdateSegment whole{0, static_cast<std::size_t>(count), true};
+                   auto op = std::make_shared<B::Update>(SgdOptions{}, std::span(&whole, 1));
                    return [=] {
-                     B::sgd(*stream, SgdOptions{}, hyper->data(), metrics->data(), count, w->data(), g->data(),
-                            v->data());
+                     op->run(*stream, hyper->data(), metrics->data(), w->data(), g->data(), v->data(), w->data());
                    };
                  }});
 }

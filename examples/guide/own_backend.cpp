@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -22,21 +23,22 @@ class LoopConvolution {
   LoopConvolution(const ConvolutionShape& shape, Epilogue epilogue, const Registry&, std::string_view)
       : s_(shape), epilogue_(epilogue) {}
 
-  std::size_t packed_size() const { return static_cast<std::size_t>(s_.weight_size() + s_.out); }
+  std::size_t packed_size() const { return static_cast<std::size_t>(s_.weight_size() + s_.out) * sizeof(float); }
   std::size_t scratch_size() const { return 0; }
   std::string_view implementation() const { return "loops"; }
 
-  void pack(HostStream&, const float* weights, const float* bias, float* packed) const {
-    std::copy_n(bias, s_.out, std::copy_n(weights, s_.weight_size(), packed));
+  void pack(HostStream&, const float* weights, const float* bias, std::byte* packed) const {
+    std::copy_n(bias, s_.out, std::copy_n(weights, s_.weight_size(), reinterpret_cast<float*>(packed)));
   }
 
-  void run(HostStream&, const float* x, const float* packed, float* y, float* /*scratch*/) const {
-    const float* bias = packed + s_.weight_size();
+  void run(HostStream&, const float* x, const std::byte* packed, float* y, std::byte* /*scratch*/) const {
+    const float* weights = reinterpret_cast<const float*>(packed);
+    const float* bias = weights + s_.weight_size();
     for (int image = 0; image < s_.n; ++image, x += std::int64_t{s_.h} * s_.w * s_.in) {
       for (int row = 0; row < s_.out_h(); ++row) {
         for (int column = 0; column < s_.out_w(); ++column) {
           for (int channel = 0; channel < s_.out; ++channel, ++y) {
-            float sum = bias[channel] + window(x, packed, row * s_.stride, column * s_.stride, channel);
+            float sum = bias[channel] + window(x, weights, row * s_.stride, column * s_.stride, channel);
             if (epilogue_.residual) sum += *y;  // the shortcut is there on entry
             *y = epilogue_.relu ? std::max(sum, 0.0f) : sum;
           }

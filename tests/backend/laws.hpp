@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -20,6 +21,7 @@ using operators::weights;
 
 template <class B>
 using Tensor = std::vector<typename B::Scalar>;
+using Bytes = std::vector<std::byte>;
 
 template <class B>
 Tensor<B> random(std::int64_t size, const char* name, float reach = 1) {
@@ -51,7 +53,7 @@ struct Convolved {
       : y(count(s.output_size())), dx(count(s.input_size())), dw(count(s.weight_size())) {
     typename B::Stream stream;
     typename B::Convolution op(s, B::template training_registry<operators::Widths>(), "conv");
-    Tensor<B> packed(op.packed_size()), scratch(op.scratch_size());
+    Bytes packed(op.packed_size()), scratch(op.scratch_size());
     op.forward(stream, x.data(), w.data(), y.data(), packed.data(), scratch.data());
     op.backward_data(stream, dy.data(), w.data(), dx.data(), packed.data(), scratch.data());
     op.backward_weights(stream, x.data(), dy.data(), dw.data(), scratch.data());
@@ -118,7 +120,8 @@ void folded_batch_norm_is_batch_norm() {
     std::vector<float> bias(shift.begin(), shift.end());
     for (std::size_t i = 0; i < w.size(); ++i) folded[i] *= static_cast<float>(scale[i / (w.size() / count(s.out))]);
     typename B::InferenceConvolution op(s, {false, true}, B::template inference_registry<operators::Widths>(), "conv");
-    Tensor<B> packed(op.packed_size()), scratch(op.scratch_size()), y(expected.size());
+    Bytes packed(op.packed_size()), scratch(op.scratch_size());
+    Tensor<B> y(expected.size());
     op.pack(stream, folded.data(), bias.data(), packed.data());
     op.run(stream, x.data(), packed.data(), y.data(), scratch.data());
     CHECK(difference(expected, y) < 1e-5);  // folded weights are floats
@@ -139,7 +142,7 @@ void ghost_batches_are_batches() {
       Tensor<B> mean, variance, y, dx, dgamma, dbeta;
     } r{random<B>(c, "mean"), random<B>(c, "variance"), Tensor<B>(some),
         Tensor<B>(some),      Tensor<B>(width),         Tensor<B>(width)};
-    Tensor<B> saved(norm.saved_size()), scratch(norm.scratch_size());
+    Bytes saved(norm.saved_size()), scratch(norm.scratch_size());
     norm.forward(stream, x.data() + from, nullptr, gamma.data(), beta.data(), r.mean.data(), r.variance.data(),
                  r.y.data(), saved.data(), scratch.data());
     norm.backward(stream, x.data() + from, r.y.data(), dy.data() + from, nullptr, gamma.data(), beta.data(),
@@ -179,7 +182,8 @@ void batch_norm_normalises() {
   Tensor<B> one(width, 1), zero(width), mean(width), variance(width), y(x.size()), dx(x.size());
   typename B::Stream stream;
   typename B::BatchNorm norm(s, {.epsilon = 0, .momentum = 1}, "bn");
-  Tensor<B> saved(norm.saved_size()), scratch(norm.scratch_size()), dgamma(width), dbeta(width);
+  Bytes saved(norm.saved_size()), scratch(norm.scratch_size());
+  Tensor<B> dgamma(width), dbeta(width);
   norm.forward(stream, x.data(), nullptr, one.data(), zero.data(), mean.data(), variance.data(), y.data(), saved.data(),
                scratch.data());
   norm.backward(stream, x.data(), y.data(), dy.data(), nullptr, one.data(), zero.data(), saved.data(), dx.data(),
@@ -296,7 +300,7 @@ void nan_is_not_hidden() {
       const MapShape s{1, 1, 4, 16};
       typename B::BatchNorm norm(s, {.add = add, .relu = true}, "bn");
       Tensor<B> one(16, 1), zero(16), mean(16), variance(16, 1), dother(64), dgamma(16), dbeta(16);
-      Tensor<B> saved(norm.saved_size()), scratch(norm.scratch_size());
+      Bytes saved(norm.saved_size()), scratch(norm.scratch_size());
       norm.forward(stream, x.data(), x.data(), one.data(), zero.data(), mean.data(), variance.data(), y.data(),
                    saved.data(), scratch.data());
       norm.backward(stream, x.data(), y.data(), dy.data(), nullptr, one.data(), zero.data(), saved.data(), dx.data(),
@@ -318,10 +322,12 @@ void nan_is_not_hidden() {
   const std::array<Scalar, 3> hyper = {1, 1, 1};
   std::array<double, 3> metrics = {1, 1, 2};
   Tensor<B> logits(8, 1), dlogits(8), weights(8, 2), velocities(8, 3);
+  const UpdateSegment all{0, 8, true};
+  typename B::Update update(SgdOptions{}, std::span(&all, 1));
   const auto step = [&] {
     typename B::CrossEntropy({2, 4, 0}).run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(),
                                             metrics.data());
-    B::sgd(stream, SgdOptions{}, hyper.data(), metrics.data(), 8, weights.data(), logits.data(), velocities.data());
+    update.run(stream, hyper.data(), metrics.data(), weights.data(), logits.data(), velocities.data(), weights.data());
   };
   step();
   CHECK(metrics[int(Metric::images)] == 4);

@@ -102,7 +102,8 @@ DifferentiableOperator<B> convolution(const ConvolutionShape& s) {
   auto op = std::make_shared<typename B::Convolution>(s, B::template training_registry<Widths>(), "conv");
   const double reach = 1 / std::sqrt(double(s.in / s.groups * s.kernel * s.kernel));
   return {.name = "conv",
-          .inputs = {{"x", count(s.input_size())}, {"weights", count(s.weight_size()), true, -reach, reach}},
+          .inputs = {{"x", count(s.input_size())},
+                     {"weights", count(s.weight_size()), true, -reach, reach, TestKind::operand}},
           .outputs = {{"y", count(s.output_size())}},
           .work = {op->packed_size(), op->scratch_size()},
           .forward = [op](auto& stream,
@@ -133,7 +134,7 @@ DifferentiableOperator<B> inference_convolution(const ConvolutionShape& s, Epilo
           .work = {op->packed_size(), op->scratch_size()},
           .forward = [op, kernel, bias, epilogue, size = s.output_size()](auto& stream, const auto& m) {
             op->pack(stream, kernel.data(), bias.data(), m.work[0]);
-            if (epilogue.residual) std::copy_n(m.in[1], size, m.out[0]);
+            if (epilogue.residual) std::copy_n(m.in[1].get(), size, m.out[0].get());
             op->run(stream, m.in[0], m.work[0], m.out[0], m.work[1]);
           }};
 }
@@ -153,28 +154,28 @@ DifferentiableOperator<B> batch_norm(const NormCase& c) {
   return {.name = "bn",
           .inputs = {{"x", size, true, -1, 2},
                      {"other", c.options.add ? size : 0},
-                     {"gamma", channels, true, 0.5, 1.5},
-                     {"beta", channels},
-                     {"running mean", channels, false},
-                     {"running var", channels, false, 0.5, 1.5}},
+                     {"gamma", channels, true, 0.5, 1.5, TestKind::learned},
+                     {"beta", channels, true, -1, 1, TestKind::learned},
+                     {"running mean", channels, false, -1, 1, TestKind::learned},
+                     {"running var", channels, false, 0.5, 1.5, TestKind::learned}},
           .outputs = {{"y", size},
-                      {"new mean", channels, false},
-                      {"new var", channels, false},
+                      {"new mean", channels, false, 0, 0, TestKind::learned},
+                      {"new var", channels, false, 0, 0, TestKind::learned},
                       {"y again", c.two_gradients ? size : 0}},
           .work = {op->saved_size(), op->scratch_size()},
           .forward =
               [op, c, size, channels](auto& stream, const auto& m) {
-                std::copy_n(m.in[4], channels, m.out[1]);
-                std::copy_n(m.in[5], channels, m.out[2]);
+                using Master = typename B::Master;
+                std::copy_n(m.in[4].template get<Master>(), channels, m.out[1].template get<Master>());
+                std::copy_n(m.in[5].template get<Master>(), channels, m.out[2].template get<Master>());
                 op->forward(stream, m.in[0], m.in[1], m.in[2], m.in[3], m.out[1], m.out[2], m.out[0], m.work[0],
                             m.work[1]);
-                if (c.two_gradients) std::copy_n(m.out[0], size, m.out[3]);
+                if (c.two_gradients) std::copy_n(m.out[0].get(), size, m.out[3].get());
               },
           .backward =
               [op, c, size](auto& stream, const auto& m) {
-                const auto* dy = m.d_out[0];
-                if (c.in_place) dy = m.d_in[c.options.add ? 1 : 0];
-                if (c.in_place) std::copy_n(m.d_out[0], size, m.d_in[c.options.add ? 1 : 0]);
+                const auto* dy = m.d_out[0].get();
+                if (c.in_place) dy = std::copy_n(dy, size, m.d_in[c.options.add ? 1 : 0].get()) - size;
                 op->backward(stream, m.in[0], m.out[0], dy, m.d_out[3], m.in[2], m.in[3], m.work[0], m.d_in[0],
                              m.d_in[1], m.d_in[2], m.d_in[3], m.work[1]);
               }};
@@ -184,11 +185,14 @@ template <class B>
 DifferentiableOperator<B> scale_shift(const MapShape& s, bool relu, bool in_place) {
   auto op = std::make_shared<typename B::ScaleShift>(s, relu);
   return {.name = "scale and shift",
-          .inputs = {{"x", count(s.size()), false}, {"scale", count(s.c), false}, {"shift", count(s.c), false}},
+          .inputs = {{"x", count(s.size()), false},
+                     {"scale", count(s.c), false, -1, 1, TestKind::learned},
+                     {"shift", count(s.c), false, -1, 1, TestKind::learned}},
           .outputs = {{"y", count(s.size())}},
           .forward = [op, in_place, size = s.size()](auto& stream, const auto& m) {
-            if (in_place) std::copy_n(m.in[0], size, m.out[0]);
-            op->run(stream, in_place ? m.out[0] : m.in[0], m.in[1], m.in[2], m.out[0]);
+            const auto* x = m.in[0].get();
+            if (in_place) x = std::copy_n(x, size, m.out[0].get()) - size;
+            op->run(stream, x, m.in[1], m.in[2], m.out[0]);
           }};
 }
 
@@ -201,14 +205,16 @@ DifferentiableOperator<B> elementwise(const MapShape& s, bool add, bool relu, bo
           .outputs = {{"y", size}},
           .forward =
               [op, in_place, size](auto& stream, const auto& m) {
-                if (in_place) std::copy_n(m.in[0], size, m.out[0]);
-                op->forward(stream, in_place ? m.out[0] : m.in[0], m.in[1], m.out[0]);
+                const auto* x = m.in[0].get();
+                if (in_place) x = std::copy_n(x, size, m.out[0].get()) - size;
+                op->forward(stream, x, m.in[1], m.out[0]);
               },
           .backward =
               [op, add, in_place, size](auto& stream, const auto& m) {
-                if (in_place) std::copy_n(m.d_out[0], size, m.d_in[0]);
-                op->backward(stream, m.out[0], in_place ? m.d_in[0] : m.d_out[0], m.d_in[0]);
-                if (add) std::copy_n(m.d_in[0], size, m.d_in[1]);
+                const auto* dy = m.d_out[0].get();
+                if (in_place) dy = std::copy_n(dy, size, m.d_in[0].get()) - size;
+                op->backward(stream, m.out[0], dy, m.d_in[0]);
+                if (add) std::copy_n(m.d_in[0].get(), size, m.d_in[1].get());
               }};
 }
 
@@ -226,8 +232,10 @@ DifferentiableOperator<B> max_pool(const PoolShape& s) {
               },
           .backward =
               [op, indices, out = s.output_size()](auto& stream, const auto& m) {
-                std::vector<typename B::Scalar> dy(m.d_out[0], m.d_out[0] + out);
-                std::transform(dy.begin(), dy.end(), m.d_out[1], dy.begin(), std::plus<>());
+                using Scalar = typename B::Scalar;
+                std::vector<Scalar> dy(m.d_out[0].get(), m.d_out[0].get() + out);
+                std::transform(dy.begin(), dy.end(), m.d_out[1].get(), dy.begin(),
+                               [](Scalar a, Scalar b) { return static_cast<Scalar>(a + b); });
                 op->backward(stream, dy.data(), indices->data(), m.d_in[0]);
               }};
 }
@@ -248,9 +256,9 @@ DifferentiableOperator<B> linear(const LinearShape& s) {
   const double reach = 1 / std::sqrt(double(s.in));
   return {.name = "fc",
           .inputs = {{"x", count(s.n * s.in)},
-                     {"weights", count(s.out * s.in), true, -reach, reach},
-                     {"bias", count(s.out)}},
-          .outputs = {{"y", count(s.n * s.out)}},
+                     {"weights", count(s.out * s.in), true, -reach, reach, TestKind::operand},
+                     {"bias", count(s.out), true, -1, 1, TestKind::learned}},
+          .outputs = {{"y", count(s.n * s.out), true, 0, 0, TestKind::result}},
           .work = {op->scratch_size()},
           .forward = [op](auto& stream,
                           const auto& m) { op->forward(stream, m.in[0], m.in[1], m.in[2], m.out[0], m.work[0]); },
@@ -264,49 +272,66 @@ DifferentiableOperator<B> linear(const LinearShape& s) {
 /// start at 1, for they are added to.
 template <class B>
 DifferentiableOperator<B> cross_entropy(const LossShape& s) {
-  using Scalar = typename B::Scalar;
+  using Master = typename B::Master;
   auto op = std::make_shared<typename B::CrossEntropy>(s);
   auto labels = std::make_shared<typename B::template Buffer<std::int32_t>>(count(s.n));
   for (int i = 0; i < s.n; ++i) {
     (*labels)[count(i)] = static_cast<std::int32_t>(RandomStream(2, "labels").below(count(i), unsigned(s.classes)));
   }
-  const auto run = [op, labels](auto& stream, const auto& m, Scalar scale, Scalar* dlogits,
+  const auto run = [op, labels](auto& stream, const auto& m, Master scale, Master* dlogits,
                                 std::array<double, 3>& sums) {
-    std::array<Scalar, int(Hyper::count)> hyper = {};
+    std::array<Master, int(Hyper::count)> hyper = {};
     hyper[int(Hyper::loss_scale)] = scale;
     op->run(stream, m.in[0], labels->data(), hyper.data(), dlogits, sums.data());
   };
   return {.name = "loss",
-          .inputs = {{"logits", count(s.n * s.classes), true, -4, 4}},
-          .outputs = {{"mean", 1}, {"metrics", 3, false}},
-          .work = {count(s.n * s.classes)},
+          .inputs = {{"logits", count(s.n * s.classes), true, -4, 4, TestKind::result}},
+          .outputs = {{"mean", 1, true, 0, 0, TestKind::result}, {"metrics", 3, false, 0, 0, TestKind::result}},
+          .work = {count(s.n * s.classes) * sizeof(Master)},
           .forward =
               [run, n = s.n](auto& stream, const auto& m) {
                 std::array<double, 3> sums = {1, 1, 1};
-                run(stream, m, 1, m.work[0], sums);
-                m.out[0][0] = static_cast<Scalar>((sums[0] - 1) / n);
-                std::transform(sums.begin(), sums.end(), m.out[1], [](double sum) { return static_cast<Scalar>(sum); });
+                run(stream, m, 1, reinterpret_cast<Master*>(m.work[0]), sums);
+                *m.out[0].template get<Master>() = static_cast<Master>((sums[0] - 1) / n);
+                std::transform(sums.begin(), sums.end(), m.out[1].template get<Master>(),
+                               [](double sum) { return static_cast<Master>(sum); });
               },
           .backward =
               [run](auto& stream, const auto& m) {
                 std::array<double, 3> sums = {};
-                run(stream, m, m.d_out[0][0], m.d_in[0], sums);
+                run(stream, m, *m.d_out[0].template get<Master>(), m.d_in[0], sums);
               }};
 }
 
+/// In two segments, of which the second is not decayed. The new weights come twice: as they are learned, and as
+/// operators read them.
 template <class B>
 DifferentiableOperator<B> sgd(std::size_t size, const SgdOptions& options) {
+  const std::array<UpdateSegment, 2> segments{{{0, size / 2, true}, {size / 2, size - size / 2, false}}};
+  auto op = std::make_shared<typename B::Update>(options, segments);
   return {.name = "sgd",
-          .inputs = {{"weights", size, false},
-                     {"gradient", size, false},
-                     {"velocity", size, false},
-                     {"hyper", std::size_t(Hyper::count), false, 0.01, 0.5}},
-          .outputs = {{"new weights", size}, {"new velocity", size}},
-          .forward = [options, size](auto& stream, const auto& m) {
-            std::copy_n(m.in[0], size, m.out[0]);
-            std::copy_n(m.in[2], size, m.out[1]);
+          .inputs = {{"weights", size, false, -1, 1, TestKind::learned},
+                     {"gradient", size, false, -1, 1, TestKind::learned},
+                     {"velocity", size, false, -1, 1, TestKind::learned},
+                     {"hyper", std::size_t(Hyper::count), false, 0.01, 0.5, TestKind::result}},
+          .outputs = {{"new weights", size, false, 0, 0, TestKind::learned},
+                      {"new velocity", size, false, 0, 0, TestKind::learned},
+                      {"operands", size, false, 0, 0, TestKind::map}},
+          .forward = [op, size](auto& stream, const auto& m) {
+            using Scalar = typename B::Scalar;
+            using Master = typename B::Master;
+            using Gradient = typename B::Gradient;
+            Master* const weights =
+                std::copy_n(m.in[0].template get<Master>(), size, m.out[0].template get<Master>()) - size;
+            std::copy_n(m.in[2].template get<Master>(), size, m.out[1].template get<Master>());
+            const std::vector<Gradient> gradients(m.in[1].template get<Master>(),
+                                                  m.in[1].template get<Master>() + size);
             const std::array<double, int(Metric::count)> metrics = {};
-            B::sgd(stream, options, m.in[3], metrics.data(), std::int64_t(size), m.out[0], m.in[1], m.out[1]);
+            Scalar* operands = m.out[2];
+            if constexpr (std::is_same_v<Scalar, Master>) operands = weights;
+            op->run(stream, m.in[3], metrics.data(), weights, gradients.data(), m.out[1], operands);
+            if (operands == m.out[2].get()) return;
+            std::transform(weights, weights + size, m.out[2].get(), [](Master x) { return static_cast<Scalar>(x); });
           }};
 }
 
@@ -316,7 +341,7 @@ DifferentiableOperator<B> accumulate(std::size_t size) {
           .inputs = {{"x", size, false}, {"y", size, false}},
           .outputs = {{"sum", size}},
           .forward = [size](auto& stream, const auto& m) {
-            std::copy_n(m.in[1], size, m.out[0]);
+            std::copy_n(m.in[1].get(), size, m.out[0].get());
             B::accumulate(stream, m.in[0], m.out[0], std::int64_t(size));
           }};
 }

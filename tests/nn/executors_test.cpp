@@ -376,9 +376,9 @@ struct OtherRank {
 
   int rank() const { return 0; }
   int size() const { return 2; }
-  template <class Scalar>
-  void all_reduce(Scalar* values, std::int64_t, HostStream&) {
-    values[0] += static_cast<Scalar>(*extra);
+  template <class Gradient>
+  void all_reduce(Gradient* values, std::int64_t, HostStream&) {
+    values[0] += static_cast<Gradient>(*extra);
   }
 };
 

@@ -20,10 +20,10 @@ Operator cube() {
   return {.name = "cube",
           .inputs = {{"x", 100}},
           .outputs = {{"y", 100}},
-          .work = {7},
+          .work = {7 * sizeof(double)},
           .forward =
               [](auto&, const auto& m) {
-                std::transform(m.in[0], m.in[0] + 100, m.out[0], [](double x) { return x * x * x; });
+                std::transform(m.in[0].get(), m.in[0].get() + 100, m.out[0].get(), [](double x) { return x * x * x; });
               },
           .backward =
               [](auto&, const auto& m) {
@@ -67,7 +67,7 @@ TEST_CASE("a gradient that is added to, or left out, is found") {
   SUBCASE("scratch read before it was written") {
     op.forward = [right = op.forward](auto& stream, const auto& m) {
       right(stream, m);
-      m.out[0][0] += 0 * m.work[0][3];
+      m.out[0][0] += 0 * reinterpret_cast<double*>(m.work[0])[3];
     };
   }
   const GradientReport report = check_gradients(op);
@@ -79,7 +79,7 @@ TEST_CASE("a modified input is found") {
   Operator op = cube();
   op.backward = [right = op.backward](auto& stream, const auto& m) {
     right(stream, m);
-    const_cast<double*>(m.d_out[0])[99] = 0;
+    const_cast<double*>(m.d_out[0].get())[99] = 0;
   };
   const GradientReport report = check_gradients(op);
   CHECK(report.error == broken);
@@ -93,7 +93,7 @@ TEST_CASE("a write outside a tensor is found, before and behind") {
   SUBCASE("behind") { at = 7; }
   op.forward = [right = op.forward, at](auto& stream, const auto& m) {
     right(stream, m);
-    m.work[0][at] = 1;
+    reinterpret_cast<double*>(m.work[0])[at] = 1;
   };
   const GradientReport report = check_gradients(op);
   CHECK(report.error == broken);
@@ -102,7 +102,8 @@ TEST_CASE("a write outside a tensor is found, before and behind") {
 
 TEST_CASE("two backends are compared in outputs and gradients") {
   using F = Reference<float>;
-  DifferentiableOperator<F> op{.name = "cube", .inputs = {{"x", 100}}, .outputs = {{"y", 100}}, .work = {7}};
+  DifferentiableOperator<F> op{
+      .name = "cube", .inputs = {{"x", 100}}, .outputs = {{"y", 100}}, .work = {7 * sizeof(double)}};
   op.forward = [](auto&, const auto& m) {
     for (int i = 0; i < 100; ++i) m.out[0][i] = m.in[0][i] * m.in[0][i] * m.in[0][i];
   };

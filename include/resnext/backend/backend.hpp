@@ -1,11 +1,15 @@
 /// @file
-/// What a backend is: the concept that nn/ is written against, and the scalars that its steps share with a trainer.
+/// What a backend is: the concept that nn/ is written against, and the numbers that its steps share with a trainer.
 ///
 /// A backend is a tag type such as `Cpu<float>`. Its operators are small objects, built once for a shape
 /// (implementations are chosen, and impossible shapes refused, there) and run many times without allocating.
-/// Activations are
-/// `[N, H, W, C]`, dense, in backend memory. Every `run`, `forward` and `backward` enqueues on a `Stream` and may
-/// return at once: none takes or returns a host scalar. Outputs are assigned, never added to, unless it is said.
+/// Every `run`, `forward` and `backward` enqueues on a `Stream` and may return at once: none takes or returns a host
+/// scalar. Outputs are assigned, never added to, unless it is said.
+///
+/// Three types of numbers are in a backend's memory. `Scalar` is that of maps, `[N, H, W, C]` and dense, and of weights
+/// as operators read them. `Master` is that of what is learned, of batch norms' running statistics, of logits and of
+/// hyper-parameters: what 16 bits would lose. `Gradient` is that of the learned tensors' gradients. All other memory is
+/// bytes.
 #pragma once
 
 #include <array>
@@ -28,7 +32,14 @@ struct SgdOptions {
   bool nesterov = false;       ///< look ahead by one more momentum
 };
 
-/// Scalars that a step reads from backend memory, in this order.
+/// A run of a network's flat learned numbers that is updated with one weight decay.
+struct UpdateSegment {
+  std::size_t offset = 0;  ///< in numbers
+  std::size_t size = 0;    ///< in numbers
+  bool decayed = true;     ///< weight decay applies
+};
+
+/// Numbers (`Master`) that a step reads from backend memory, in this order.
 enum class Hyper : int {
   learning_rate,
   loss_scale,      ///< the loss's gradient is multiplied by it (16-bit gradients need it)
@@ -38,7 +49,7 @@ enum class Hyper : int {
 
 /// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. From the first step
 /// whose loss or gradients are infinite or not a number, on any rank, the sum of the losses is not finite, no more
-/// images are counted, and `sgd` and `commit` change nothing: so the trainer can still be asked where it went wrong
+/// images are counted, and `Update` and `commit` change nothing: so the trainer can still be asked where it went wrong
 /// when somebody reads the sums some steps later.
 enum class Metric : int { loss, correct, images, count };
 
@@ -69,14 +80,23 @@ concept BuildsOperators = std::constructible_from<typename B::InferenceConvoluti
     std::constructible_from<typename B::MaxPool, const PoolShape&, std::string_view> &&
     std::constructible_from<typename B::AveragePool, const MapShape&> &&
     std::constructible_from<typename B::Linear, const LinearShape&, std::string_view> &&
-    std::constructible_from<typename B::CrossEntropy, const LossShape&>;
+    std::constructible_from<typename B::CrossEntropy, const LossShape&> &&
+    std::constructible_from<typename B::Update, const SgdOptions&, std::span<const UpdateSegment>>;
+
+/// Every type of memory that plans and stores ask for.
+template <class B>
+concept OwnsMemory = BackendBuffer<typename B::template Buffer<std::byte>, std::byte> &&
+                     BackendBuffer < typename B::template Buffer<typename B::Scalar>,
+typename B::Scalar > &&BackendBuffer<typename B::template Buffer<typename B::Master>, typename B::Master>&&
+                         BackendBuffer<typename B::template Buffer<typename B::Gradient>, typename B::Gradient>&&
+                             BackendBuffer<typename B::template Buffer<double>, double>;
 
 }  // namespace detail
 
 // clang-format off
 /// The contract of a backend B. `Reference` is its plainest implementation and defines every meaning.
 ///
-/// | member | built from | memory it declares, in scalars |
+/// | member | built from | memory it declares, in bytes |
 /// |---|---|---|
 /// | `InferenceConvolution` | ConvolutionShape, Epilogue, Registry, path | packed_size(), scratch_size() |
 /// | `Convolution` (training) | ConvolutionShape, Registry, path | packed_size() kept from forward to backward, scratch_size() |
@@ -87,64 +107,70 @@ concept BuildsOperators = std::constructible_from<typename B::InferenceConvoluti
 /// | `AveragePool` (global) | MapShape | |
 /// | `Linear` | LinearShape, path | scratch_size() |
 /// | `CrossEntropy` | LossShape | |
+/// | `Update` (all that is learned at once) | SgdOptions, the segments | |
 ///
+/// Memory that an operator declares is aligned to `alignment` bytes.
 /// `path` is the layer's name and appears in errors and profiles; `implementation()` says what was chosen.
 template <class B>
 concept Backend = requires(typename B::Stream& stream, const typename B::Registry& registry, std::string_view path,
-                           const typename B::Scalar* x, typename B::Scalar* y, const float* host, double* metrics,
-                           std::uint8_t* indices, const std::int32_t* labels, std::int64_t size,
+                           const typename B::Scalar* x, typename B::Scalar* y, const typename B::Master* m,
+                           typename B::Master* to, const typename B::Gradient* g, typename B::Gradient* dw, std::byte* bytes,
+                           double* metrics, std::uint8_t* indices, std::int32_t* labels, std::int64_t size,
                            typename B::InferenceConvolution& inference, typename B::Convolution& convolution,
                            typename B::BatchNorm& norm, typename B::ScaleShift& scale_shift, typename B::Pointwise& pointwise,
                            typename B::MaxPool& max_pool, typename B::AveragePool& average_pool, typename B::Linear& linear,
-                           typename B::CrossEntropy& loss, const SgdOptions& sgd) {
-  requires std::floating_point<typename B::Scalar> || sizeof(typename B::Scalar) <= 2;
+                           typename B::CrossEntropy& loss, typename B::Update& update) {
+  requires std::floating_point<typename B::Scalar> || sizeof(typename B::Scalar) == 2;
+  requires std::floating_point<typename B::Master>;
+  requires std::floating_point<typename B::Gradient> || sizeof(typename B::Gradient) == 2;
+  { B::alignment } -> std::convertible_to<std::size_t>;         // of memory, in bytes
   requires std::default_initializable<typename B::Stream>;      // order of work; see Stream::defer and Stream::join
   requires std::default_initializable<typename B::Registry>;    // the specialised kernels a network's types ask for
   { B::template inference_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;  // those of Net::layers
   { B::template training_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;
-  requires detail::BackendBuffer<typename B::template Buffer<typename B::Scalar>, typename B::Scalar>;
-  requires detail::BackendBuffer<typename B::template Buffer<double>, double>;
-  requires detail::BackendBuffer<typename B::template Buffer<std::int32_t>, std::int32_t>;
-  requires detail::BackendBuffer<typename B::template Buffer<std::uint8_t>, std::uint8_t>;
+  requires detail::OwnsMemory<B>;
   requires detail::BuildsOperators<B>;
   stream.join();
   { B::name() } -> std::convertible_to<std::string_view>;
 
-  B::upload(stream, std::span<const float>(), y);               // host numbers -> scalars
-  B::upload(stream, std::span<const double>(), y);
-  B::upload(stream, std::span<const std::int32_t>(), const_cast<std::int32_t*>(labels));
-  B::download(stream, x, std::span<float>());                   // scalars -> host numbers; waits
-  B::download(stream, x, std::span<double>());
+  B::upload(stream, std::span<const float>(), y);               // numbers of the host, rounded
+  B::upload(stream, std::span<const float>(), to);
+  B::upload(stream, std::span<const double>(), to);
+  B::upload(stream, std::span<const std::int32_t>(), labels);
+  B::download(stream, x, std::span<double>());                  // numbers to the host; waits
+  B::download(stream, m, std::span<float>());
+  B::download(stream, m, std::span<double>());
+  B::download(stream, g, std::span<float>());
+  B::download(stream, g, std::span<double>());
   B::download(stream, metrics, std::span<double>());            // waits
   B::clear(stream, metrics, size);                              // zeros
   B::finish(stream);                                            // waits for all that was enqueued
   B::accumulate(stream, x, y, size);                            // y += x
-  B::guard(stream, x, size, size, metrics);                     // gradients (of all ranks), how many, images of this batch, metrics: where a
+  B::guard(stream, g, size, size, metrics);                     // gradients (of all ranks), how many, images of this batch, metrics: where a
                                                                 // gradient is not finite but the sum of the losses is, the latter
                                                                 // becomes NaN and the images are taken off again
-  B::commit(stream, metrics, size, y, y);                       // metrics, size, values, kept: kept = values, but values = kept while the
+  B::commit(stream, metrics, size, to, to);                     // metrics, size, values, kept: kept = values, but values = kept while the
                                                                 // sum of the losses is not finite
 
   { inference.packed_size() } -> std::convertible_to<std::size_t>;
   { inference.scratch_size() } -> std::convertible_to<std::size_t>;
   { inference.implementation() } -> std::convertible_to<std::string_view>;
-  inference.pack(stream, host, host, y);                        // weights [out, in/groups, k, k], bias [out] -> packed;
-                                                                // from doubles too where Scalar is double
-  inference.run(stream, x, x, y, y);                            // x, packed, y (the residual on entry if asked), scratch
+  inference.pack(stream, m, m, bytes);                          // on the host: weights [out, in/groups, k, k], bias [out] -> packed
+  inference.run(stream, x, bytes, y, bytes);                    // x, packed, y (the residual on entry if asked), scratch
 
   { convolution.packed_size() } -> std::convertible_to<std::size_t>;
   { convolution.scratch_size() } -> std::convertible_to<std::size_t>;
   { convolution.implementation() } -> std::convertible_to<std::string_view>;
-  convolution.forward(stream, x, x, y, y, y);                   // x, weights, y, packed, scratch
-  convolution.backward_data(stream, x, x, y, y, y);             // dy, weights, dx, packed, scratch
-  convolution.backward_weights(stream, x, x, y, y);             // x, dy, dweights, scratch
+  convolution.forward(stream, x, x, y, bytes, bytes);           // x, weights, y, packed, scratch
+  convolution.backward_data(stream, x, x, y, bytes, bytes);     // dy, weights, dx, packed, scratch
+  convolution.backward_weights(stream, x, x, dw, bytes);        // x, dy, dweights, scratch
 
   { norm.saved_size() } -> std::convertible_to<std::size_t>;
   { norm.scratch_size() } -> std::convertible_to<std::size_t>;
-  norm.forward(stream, x, x, x, x, y, y, y, y, y);              // x, other (add), gamma, beta, running_mean, running_var, y, saved, scratch
-  norm.backward(stream, x, x, x, x, x, x, x, y, y, y, y, y);    // x, y, dy, dy2 (nullable, added to dy), gamma, beta, saved,
+  norm.forward(stream, x, x, m, m, to, to, y, bytes, bytes);    // x, other (add), gamma, beta, running_mean, running_var, y, saved, scratch
+  norm.backward(stream, x, x, x, x, m, m, bytes, y, y, dw, dw, bytes);  // x, y, dy, dy2 (nullable, added to dy), gamma, beta, saved,
                                                                 // dx (may be dy if !add), dother (add; may be dy), dgamma, dbeta, scratch
-  scale_shift.run(stream, x, x, x, y);                          // x, scale [c], shift [c], y (may be x)
+  scale_shift.run(stream, x, m, m, y);                          // x, scale [c], shift [c], y (may be x)
   pointwise.forward(stream, x, x, y);                           // x, other (add), y (may be x)
   pointwise.backward(stream, x, x, y);                          // y, dy, dx (may be dy): gradient of x and of other alike
   max_pool.forward(stream, x, y, indices);                      // indices nullable: inference
@@ -152,13 +178,15 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   average_pool.forward(stream, x, y);
   average_pool.backward(stream, x, y);                          // dy, dx
   { linear.scratch_size() } -> std::convertible_to<std::size_t>;
-  linear.forward(stream, x, x, x, y, y);                        // x, weights, bias, y, scratch
-  linear.backward(stream, x, x, x, y, y, y, y);                 // x, weights, dy, dx, dweights, dbias, scratch
-  loss.run(stream, x, labels, x, y, metrics);                   // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to);
+  linear.forward(stream, x, x, m, to, bytes);                   // x, weights, bias, y, scratch
+  linear.backward(stream, x, x, m, y, dw, dw, bytes);           // x, weights, dy, dx, dweights, dbias, scratch
+  loss.run(stream, m, labels, m, to, metrics);                  // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to);
                                                                 // dlogits are NaN while the sum of the losses is not finite, which tells
                                                                 // the other ranks
 
-  B::sgd(stream, sgd, x, metrics, size, y, x, y);               // hyper, metrics, size, weights, gradient, velocity; nothing
+  B::round(stream, m, y, size);                                 // y = x, rounded
+  update.run(stream, m, metrics, to, g, to, y);                 // hyper, metrics, weights, gradients, velocities, weights as operators
+                                                                // read them (the weights themselves where the types are one); nothing
                                                                 // changes while the sum of the losses is not finite
 };
 // clang-format on

@@ -44,8 +44,8 @@ Accuracy evaluate(int classes, Loader& loader, const std::function<std::span<con
 /// @throws ShapeError when the data do not fit the network
 template <class Net, Backend B>
 Accuracy evaluate(Classifier<Net, B>& classifier, Loader& loader,
-                  const std::function<void(const Batch&, std::span<const HostScalar<B>>)>& visit = {}) {
-  return detail::evaluate<HostScalar<B>>(Net::classes, loader, std::ref(classifier), visit);
+                  const std::function<void(const Batch&, std::span<const typename B::Master>)>& visit = {}) {
+  return detail::evaluate<typename B::Master>(Net::classes, loader, std::ref(classifier), visit);
 }
 
 /// The same for a network and a backend that were chosen when the program runs.

@@ -56,14 +56,14 @@ class Classifier {
 
   /// Logits `[N, K]` of images `[N, H, W, C]`, valid until the next call.
   /// @throws ShapeError when the images do not fit the network.
-  std::span<const HostScalar<B>> operator()(const Images& images) { return plan(images).run(stream_, images); }
+  std::span<const typename B::Master> operator()(const Images& images) { return plan(images).run(stream_, images); }
   /// The same, showing every unit's output to `observer` (slow: each is copied to the host).
-  std::span<const HostScalar<B>> observe(const Images& images, const Observer& observer) {
+  std::span<const typename B::Master> observe(const Images& images, const Observer& observer) {
     return plan(images).run(stream_, images, &observer);
   }
 
   /// The same, with the time of every unit added to `profile`, which is for batches of one extent.
-  std::span<const HostScalar<B>> profile(const Images& images, Profile& profile) {
+  std::span<const typename B::Master> profile(const Images& images, Profile& profile) {
     return plan(images).run(stream_, images, nullptr, &profile);
   }
 

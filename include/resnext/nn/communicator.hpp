@@ -11,7 +11,7 @@ namespace resnext {
 /// with the backend's stream (`stream.defer(wait)` on a host, an event on a device), and whoever needs the sum calls
 /// `stream.join()` first. The buffer must not be touched in between.
 template <class Comm, class B>
-concept Communicator = requires(Comm& communicator, typename B::Scalar* values, std::int64_t size,
+concept Communicator = requires(Comm& communicator, typename B::Gradient* values, std::int64_t size,
                                 typename B::Stream& stream) {
   { communicator.rank() } -> std::convertible_to<int>;
   { communicator.size() } -> std::convertible_to<int>;
@@ -25,8 +25,8 @@ struct Solo {
   /// Ranks.
   int size() const { return 1; }
   /// Nothing to do.
-  template <class Scalar, class Stream>
-  void all_reduce(Scalar*, std::int64_t, Stream&) {}
+  template <class Gradient, class Stream>
+  void all_reduce(Gradient*, std::int64_t, Stream&) {}
 };
 
 }  // namespace resnext

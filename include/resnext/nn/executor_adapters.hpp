@@ -50,8 +50,8 @@ class ClassifierOf : public ExecutorOf<AnyClassifier, Net, B> {
   }
 
  private:
-  std::span<const float> rounded(std::span<const HostScalar<B>> logits) {
-    if constexpr (std::is_same_v<HostScalar<B>, float>) {
+  std::span<const float> rounded(std::span<const typename B::Master> logits) {
+    if constexpr (std::is_same_v<typename B::Master, float>) {
       return logits;
     } else {
       rounded_.assign(logits.begin(), logits.end());

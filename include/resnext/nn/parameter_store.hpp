@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,26 +22,23 @@ enum class Decay {
 
 /// Weights, gradients and velocities as three flat arrays with one layout, cut into buckets for communication, and BN's
 /// running statistics, twice: as the last forward pass left them, and as the last good step did. The layout runs from
-/// the last layer to the first, so that buckets fill up during backward.
+/// the last layer to the first, so that buckets fill up during backward. Where operators read weights in another type
+/// than they are learned in, a fourth array has them rounded.
 template <Backend B>
 class ParameterStore {
  public:
-  using Scalar = typename B::Scalar;  ///< of the backend
+  using Scalar = typename B::Scalar;      ///< of weights as operators read them
+  using Master = typename B::Master;      ///< of weights as they are learned
+  using Gradient = typename B::Gradient;  ///< of gradients
 
   /// A run of the flat arrays that is communicated at once, as soon as the backward pass has left `row`.
   struct Bucket {
-    std::size_t offset = 0;  ///< in scalars
-    std::size_t size = 0;    ///< in scalars
+    std::size_t offset = 0;  ///< in numbers
+    std::size_t size = 0;    ///< in numbers
     int row = 0;             ///< of the layer table, the first that has a share in it
   };
-  /// A run of the flat arrays that is updated with one weight decay.
-  struct Segment {
-    std::size_t offset = 0;  ///< in scalars
-    std::size_t size = 0;    ///< in scalars
-    bool decayed = true;     ///< weight decay applies
-  };
 
-  /// @param bucket_size scalars after which a bucket is closed
+  /// @param bucket_size numbers after which a bucket is closed
   ParameterStore(const StateDict& state, typename B::Stream& stream, Decay decay, std::size_t bucket_size)
       : places_(state.tensors().size()) {
     std::size_t learned = 0, statistics = 0;
@@ -63,31 +61,37 @@ class ParameterStore {
         buckets_.back().row = row;
       }
     }
-    weights_ = Array(learned);
-    gradients_ = Array(learned);
-    velocities_ = Array(learned);
-    statistics_ = Array(statistics);
-    kept_statistics_ = Array(statistics);
-    upload(state, weights(), stream);
+    weights_ = Masters(learned);
+    gradients_ = typename B::template Buffer<Gradient>(learned);
+    velocities_ = Masters(learned);
+    statistics_ = Masters(statistics);
+    kept_statistics_ = Masters(statistics);
+    if constexpr (!read_as_learned) operands_ = typename B::template Buffer<Scalar>(learned);
+    upload_weights(state, stream);
     upload_statistics(state, stream);
   }
 
   ParameterStore(const ParameterStore&) = delete;  // plans point into it: it stays where it is
   ParameterStore& operator=(const ParameterStore&) = delete;
 
-  /// Copies the learned tensors of `state` to a flat array of this store: weights(), gradients() or velocities().
-  void upload(const StateDict& state, Scalar* flat, typename B::Stream& stream) const {
-    for_each_slot(state, true,
-                  [&](const StateDict::Slot& slot, std::size_t at) { B::upload(stream, state[slot], flat + at); });
+  /// Copies the learned tensors of `state` to weights(), and rounded to operands().
+  void upload_weights(const StateDict& state, typename B::Stream& stream) {
+    upload(state, weights(), stream);
+    if constexpr (!read_as_learned) {
+      B::round(stream, weights(), operands(), static_cast<std::int64_t>(weights_.size()));
+    }
   }
-  /// Copies a flat array of this store to the learned tensors of `state`.
-  void download(const Scalar* flat, StateDict& state, typename B::Stream& stream) const {
+  /// The same to velocities().
+  void upload_velocities(const StateDict& state, typename B::Stream& stream) { upload(state, velocities(), stream); }
+  /// Copies a flat array of this store, weights(), gradients() or velocities(), to the learned tensors of `state`.
+  template <class Number>
+  void download(const Number* flat, StateDict& state, typename B::Stream& stream) const {
     for_each_slot(state, true,
                   [&](const StateDict::Slot& slot, std::size_t at) { B::download(stream, flat + at, state[slot]); });
   }
   /// Shows a flat array of this store, tensor by tensor: `visit(name, std::span<const double>)`.
-  template <class Visit>
-  void show(const StateDict& state, const Scalar* flat, typename B::Stream& stream, Visit&& visit) const {
+  template <class Number, class Visit>
+  void show(const StateDict& state, const Number* flat, typename B::Stream& stream, Visit&& visit) const {
     std::vector<double> values;
     for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
       values.resize(slot.size);
@@ -122,23 +126,36 @@ class ParameterStore {
   /// @{
 
   /// All tensors of a kind, each at its place().
-  Scalar* weights() { return weights_.data(); }
-  Scalar* gradients() { return gradients_.data(); }
-  Scalar* velocities() { return velocities_.data(); }
-  Scalar* statistics() { return statistics_.data(); }
+  Master* weights() { return weights_.data(); }
+  Gradient* gradients() { return gradients_.data(); }
+  Master* velocities() { return velocities_.data(); }
+  Master* statistics() { return statistics_.data(); }
+  /// Weights as operators read them; `B::Update` keeps them up to date.
+  Scalar* operands() {
+    if constexpr (read_as_learned) {
+      return weights();
+    } else {
+      return operands_.data();
+    }
+  }
   /// @}
 
-  /// Scalars of weights(), gradients() and velocities() each.
+  /// Numbers of weights(), gradients() and velocities() each.
   std::size_t size() const { return weights_.size(); }
 
   /// In the order in which they become complete.
   std::span<const Bucket> buckets() const { return buckets_; }
   /// In the order of the flat arrays.
-  std::span<const Segment> segments() const { return segments_; }
+  std::span<const UpdateSegment> segments() const { return segments_; }
 
  private:
-  using Array = typename B::template Buffer<Scalar>;
+  using Masters = typename B::template Buffer<Master>;
+  static constexpr bool read_as_learned = std::is_same_v<Scalar, Master>;
 
+  void upload(const StateDict& state, Master* flat, typename B::Stream& stream) const {
+    for_each_slot(state, true,
+                  [&](const StateDict::Slot& slot, std::size_t at) { B::upload(stream, state[slot], flat + at); });
+  }
   template <class Visit>
   void for_each_slot(const StateDict& state, bool learned, Visit&& visit) const {
     for (std::size_t i = 0; i < places_.size(); ++i) {
@@ -149,8 +166,10 @@ class ParameterStore {
 
   std::vector<std::size_t> places_;  // of each slot of the state dict
   std::vector<Bucket> buckets_;
-  std::vector<Segment> segments_;
-  Array weights_, gradients_, velocities_, statistics_, kept_statistics_;
+  std::vector<UpdateSegment> segments_;
+  Masters weights_, velocities_, statistics_, kept_statistics_;
+  typename B::template Buffer<Gradient> gradients_;
+  typename B::template Buffer<Scalar> operands_;
 };
 
 }  // namespace resnext

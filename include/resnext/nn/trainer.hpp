@@ -45,7 +45,7 @@ template <class B, class Comm>
 struct ReduceBucket {
   Comm& communicator;
   typename B::Stream& stream;
-  typename B::Scalar* gradients;
+  typename B::Gradient* gradients;
 
   void operator()(const typename ParameterStore<B>::Bucket& bucket) const {
     communicator.all_reduce(gradients + bucket.offset, static_cast<std::int64_t>(bucket.size), stream);
@@ -117,8 +117,6 @@ class Trainer {
  public:
   /// Batch extents whose plans are kept.
   static constexpr std::size_t most_plans = 2;
-  using Scalar = typename B::Scalar;  ///< of the backend
-
   /// Starts from `parameters`, which must be the same on every rank. There is no learning rate yet.
   /// @throws OptionError for an option that has an impossible value
   explicit Trainer(const Parameters<Net>& parameters, TrainerOptions options = {}, Comm communicator = {})
@@ -157,12 +155,8 @@ class Trainer {
     double* const metrics = core_->metrics.data();
     stream.join();
     B::guard(stream, store.gradients(), static_cast<std::int64_t>(store.size()), std::int64_t{images.n}, metrics);
-    for (const auto& segment : store.segments()) {
-      SgdOptions sgd = core_->options.sgd;
-      if (!segment.decayed) sgd.weight_decay = 0;
-      B::sgd(stream, sgd, core_->hyper.data(), metrics, static_cast<std::int64_t>(segment.size),
-             store.weights() + segment.offset, store.gradients() + segment.offset, store.velocities() + segment.offset);
-    }
+    core_->update.run(stream, core_->hyper.data(), metrics, store.weights(), store.gradients(), store.velocities(),
+                      store.operands());
     store.commit_statistics(stream, metrics);
   }
 
@@ -228,9 +222,9 @@ class Trainer {
   /// Goes on from a state that parameters() and velocities() gave.
   void restore(const Parameters<Net>& parameters, const Parameters<Net>& velocities) {
     core_->state = parameters;
-    core_->store.upload(parameters, core_->store.weights(), core_->stream);
+    core_->store.upload_weights(parameters, core_->stream);
     core_->store.upload_statistics(parameters, core_->stream);
-    core_->store.upload(velocities, core_->store.velocities(), core_->stream);
+    core_->store.upload_velocities(velocities, core_->stream);
   }
 
   /// The plan for batches like this one, built if need be.
@@ -251,7 +245,9 @@ class Trainer {
         : options(chosen),
           communicator(std::move(comm)),
           state(parameters),
-          store(state, stream, options.decay, std::max<std::size_t>(1, options.bucket_bytes / sizeof(Scalar))),
+          store(state, stream, options.decay,
+                std::max<std::size_t>(1, options.bucket_bytes / sizeof(typename B::Gradient))),
+          update(options.sgd, store.segments()),
           hyper(static_cast<std::size_t>(Hyper::count)),
           metrics(static_cast<std::size_t>(Metric::count)) {}
     ~Core() {
@@ -269,7 +265,8 @@ class Trainer {
     typename B::Stream stream;
     Parameters<Net> state;  // names, shapes and the last download
     ParameterStore<B> store;
-    typename B::template Buffer<Scalar> hyper;
+    typename B::Update update;
+    typename B::template Buffer<typename B::Master> hyper;
     typename B::template Buffer<double> metrics;
     detail::PlanCache<TrainingPlan<B>, most_plans> plans;
   };
@@ -281,7 +278,8 @@ class Trainer {
     B::upload(core_->stream, std::span<const double>(hyper), core_->hyper.data());
   }
 
-  Parameters<Net> copy(const Scalar* flat) {
+  template <class Number>
+  Parameters<Net> copy(const Number* flat) {
     Parameters<Net> host;
     core_->stream.join();
     core_->store.download(flat, host, core_->stream);

@@ -13,11 +13,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <resnext/backend/backend.hpp>
@@ -27,27 +30,59 @@
 
 namespace resnext {
 
+/// What a tensor is, which says of what types it and its gradient are.
+enum class TestKind {
+  map,      ///< `Scalar`, and so is its gradient
+  operand,  ///< learned, as operators read it: `Scalar`, its gradient is `Gradient`
+  learned,  ///< as it is learned: `Master`, its gradient is `Gradient`
+  result    ///< logits, hyper-parameters: `Master`, and so is its gradient
+};
+
 /// A tensor of an operator under test, filled with random numbers in [low, high) if it is an input.
 struct TestTensor {
-  std::string name;            ///< for reports
-  std::size_t size = 0;        ///< scalars
-  bool differentiable = true;  ///< input: has a gradient; output: the loss depends on it
-  double low = -1;             ///< the smallest random number
-  double high = 1;             ///< where they end
+  std::string name;               ///< for reports
+  std::size_t size = 0;           ///< numbers
+  bool differentiable = true;     ///< input: has a gradient; output: the loss depends on it
+  double low = -1;                ///< the smallest random number
+  double high = 1;                ///< where they end
+  TestKind kind = TestKind::map;  ///< says of what type it is
+};
+
+/// Where a tensor lies: what takes a pointer to numbers of its type takes it as it is.
+template <class B, bool constant>
+class TestPointer {
+ public:
+  template <class Number>
+  using Qualified = std::conditional_t<constant, const Number, Number>;
+
+  TestPointer() = default;
+  explicit TestPointer(void* data) : data_(data) {}
+  /// Of the backend's numbers, whatever type they are.
+  template <class Number>
+      operator Number*() const requires std::convertible_to < Qualified<std::remove_const_t<Number>>
+  *, Number* > { return static_cast<Number*>(data_); }
+  /// As a pointer.
+  template <class Number = typename B::Scalar>
+  Qualified<Number>* get() const {
+    return static_cast<Qualified<Number>*>(data_);
+  }
+  /// A number of a map.
+  Qualified<typename B::Scalar>& operator[](std::size_t i) const { return get()[i]; }
+
+ private:
+  void* data_ = nullptr;
 };
 
 /// An operator as the checker sees it: named tensors, and two functions on backend memory.
 template <class B>
 struct DifferentiableOperator {
-  using Scalar = typename B::Scalar;  ///< of the backend
-
   /// Where the tensors lie. What is not differentiable has a null gradient.
   struct Memory {
-    std::vector<const Scalar*> in;     ///< inputs
-    std::vector<const Scalar*> d_out;  ///< gradients of the outputs
-    std::vector<Scalar*> out;          ///< outputs
-    std::vector<Scalar*> d_in;         ///< gradients of the inputs
-    std::vector<Scalar*> work;         ///< scratch
+    std::vector<TestPointer<B, true>> in;     ///< inputs
+    std::vector<TestPointer<B, true>> d_out;  ///< gradients of the outputs
+    std::vector<TestPointer<B, false>> out;   ///< outputs
+    std::vector<TestPointer<B, false>> d_in;  ///< gradients of the inputs
+    std::vector<std::byte*> work;             ///< scratch
   };
   /// A pass.
   using Function = std::function<void(typename B::Stream&, const Memory&)>;
@@ -55,12 +90,12 @@ struct DifferentiableOperator {
   std::string name;                    ///< for reports
   std::vector<TestTensor> inputs;      ///< what it reads
   std::vector<TestTensor> outputs;     ///< what it writes
-  std::vector<std::size_t> work = {};  ///< scalars of scratch and of what is kept from forward to backward
+  std::vector<std::size_t> work = {};  ///< bytes of scratch and of what is kept from forward to backward
   Function forward = {};               ///< reads in; assigns out
   Function backward = {};              ///< reads in, out and d_out; assigns d_in. May be absent.
 };
 
-/// What a check found. A perfect operator has an error near the rounding of its scalars.
+/// What a check found. A perfect operator has an error near the rounding of its numbers.
 struct GradientReport {
   double error = 0;   ///< largest difference over the rms of its tensor (at least 0.001); infinite: a rule was broken
   std::string worst;  ///< "bn2 d gamma[3]: expected 0.25, found 0.5", or which rule was broken
@@ -77,17 +112,31 @@ class OperatorTrial {
   OperatorTrial(const DifferentiableOperator<B>& op, std::uint64_t seed) : op_(op) {
     for (const TestTensor& tensor : op.inputs) {
       values_.push_back(random(tensor, seed, tensor.name));
-      add(in_, memory_.in, tensor.size).assign(stream_, values_.back());
-      add(d_in_, memory_.d_in, tensor.differentiable ? tensor.size : 0);
+      add(in_, memory_.in, tensor.size, type_of(tensor.kind));
+      add(d_in_, memory_.d_in, tensor.differentiable ? tensor.size : 0, type_of_gradient(tensor.kind));
+      round(in_.back(), values_.back());
     }
     for (const TestTensor& tensor : op.outputs) {
       directions_.push_back(random({tensor.name, tensor.differentiable ? tensor.size : 0}, seed, "d " + tensor.name));
-      add(out_, memory_.out, tensor.size);
-      add(d_out_, memory_.d_out, directions_.back().size()).assign(stream_, directions_.back());
+      add(out_, memory_.out, tensor.size, type_of(tensor.kind));
+      add(d_out_, memory_.d_out, directions_.back().size(), type_of_gradient(tensor.kind));
+      round(d_out_.back(), directions_.back());
     }
-    for (const std::size_t size : op.work) add(work_, memory_.work, size);
+    for (const std::size_t bytes : op.work) {
+      constexpr std::size_t each = sizeof(typename B::Master);
+      work_.emplace_back((bytes + each - 1) / each, TestNumber::master);
+      memory_.work.push_back(bytes == 0 ? nullptr : static_cast<std::byte*>(work_.back().data()));
+    }
+  }
+  /// With the numbers of another backend's trial, which may have been rounded.
+  template <class Other>
+  OperatorTrial(const DifferentiableOperator<B>& op, std::uint64_t seed, const OperatorTrial<Other>& other)
+      : OperatorTrial(op, seed) {
+    for (std::size_t i = 0; i < in_.size(); ++i) round(in_[i], values_[i] = other.input(i));
+    for (std::size_t i = 0; i < d_out_.size(); ++i) round(d_out_[i], directions_[i] = other.direction(i));
   }
 
+  const std::vector<float>& direction(std::size_t tensor) const { return directions_[tensor]; }
   const std::vector<float>& input(std::size_t tensor) const { return values_[tensor]; }
   void set_input(std::size_t tensor, std::size_t element, float value) {
     values_[tensor][element] = value;
@@ -154,10 +203,22 @@ class OperatorTrial {
     return values;
   }
   template <class Pointers>
-  GuardedTensor<B>& add(Guarded& tensors, Pointers& pointers, std::size_t size) {
-    tensors.emplace_back(size);
-    pointers.push_back(size == 0 ? nullptr : tensors.back().data());
-    return tensors.back();
+  void add(Guarded& tensors, Pointers& pointers, std::size_t size, TestNumber type) {
+    tensors.emplace_back(size, type);
+    pointers.emplace_back(size == 0 ? nullptr : tensors.back().data());
+  }
+  /// Puts values into a tensor, and takes for values what it then holds.
+  void round(GuardedTensor<B>& tensor, std::vector<float>& values) {
+    tensor.assign(stream_, values);
+    const auto held = tensor.values(stream_);
+    std::transform(held.begin(), held.end(), values.begin(), [](double value) { return static_cast<float>(value); });
+  }
+  static TestNumber type_of(TestKind kind) {
+    return kind == TestKind::map || kind == TestKind::operand ? TestNumber::scalar : TestNumber::master;
+  }
+  static TestNumber type_of_gradient(TestKind kind) {
+    if (kind == TestKind::map) return TestNumber::scalar;
+    return kind == TestKind::result ? TestNumber::master : TestNumber::gradient;
   }
   Tensors read(const Guarded& tensors) {
     Tensors result;
@@ -236,8 +297,9 @@ GradientReport check_rules(const DifferentiableOperator<B>& op, OperatorTrial<B>
 /// Also checked: outputs and gradients are assigned, whatever their memory held; inputs are not modified; nothing is
 /// written outside the tensors; a second run gives the same bits.
 ///
-/// Expect an error below 1e-7 for scalars of 64 bits and below 1e-2 for 32 bits: there the differences are the coarse
-/// side, and `compare_gradients` sees more. A kink (ReLU, max pool) within a step of an input shows as an error.
+/// Expect an error below 1e-7 for numbers of 64 bits and below 1e-2 for 32 bits: there the differences are the coarse
+/// side, and `compare_gradients` sees more; for 16 bits they say nothing. A kink (ReLU, max pool) within a step of an
+/// input shows as an error.
 template <class B>
 GradientReport check_gradients(const DifferentiableOperator<B>& op, std::size_t probes = 32, std::uint64_t seed = 0) {
   constexpr float step = sizeof(typename B::Scalar) == 8 ? 0x1p-16f : 0x1p-7f;
@@ -267,14 +329,15 @@ GradientReport check_gradients(const DifferentiableOperator<B>& op, std::size_t 
 }
 
 /// Compares every output and gradient of an operator with those of the same operator on another backend, whose word
-/// counts, usually `Reference<double>`. Checks the rules that `check_gradients` checks. Expect about 1e-6 for floats.
+/// counts, usually `Reference<double>`. Checks the rules that `check_gradients` checks. Expect about 1e-6 for floats,
+/// 2e-2 for bfloat16 and 3e-3 for float16, whose inputs both backends get as they are after rounding.
 template <class B, class Oracle>
 GradientReport compare_gradients(const DifferentiableOperator<B>& op, const DifferentiableOperator<Oracle>& oracle,
                                  std::uint64_t seed = 0) {
   detail::OperatorTrial<B> trial(op, seed);
   GradientReport report = detail::check_rules(op, trial);
   if (report.error > 0) return report;
-  detail::OperatorTrial<Oracle> truth(oracle, seed);
+  detail::OperatorTrial<Oracle> truth(oracle, seed, trial);
   truth.forward(0);
   truth.backward(0);
   const auto outputs = trial.outputs(), expected_outputs = truth.outputs();

@@ -14,12 +14,14 @@ TEST_CASE("statistics survive a mean that is large against the deviation") {
   Cpu<float>::BatchNorm norm(shape, {.epsilon = 0}, "bn");
   Cpu<float>::Stream stream;
   const auto size = static_cast<std::size_t>(shape.size());
-  HostBuffer<float> x(size), y(size), channels(80), saved(norm.saved_size()), scratch(norm.scratch_size());
+  HostBuffer<float> x(size), y(size), channels(80);
+  HostBuffer<std::byte> saved_bytes(norm.saved_size()), scratch(norm.scratch_size());
+  const float* const saved = reinterpret_cast<const float*>(saved_bytes.data());
   const RandomStream random(1, "values");
   for (std::size_t i = 0; i < size; ++i) x[i] = 1000.0f + random.uniform(i);
   std::fill_n(channels.data(), 20, 1.0f);
   float* const c = channels.data();
-  norm.forward(stream, x.data(), nullptr, c, c + 20, c + 40, c + 60, y.data(), saved.data(), scratch.data());
+  norm.forward(stream, x.data(), nullptr, c, c + 20, c + 40, c + 60, y.data(), saved_bytes.data(), scratch.data());
   for (std::size_t channel = 0; channel < 20; ++channel) {
     double mean = 0, variance = 0;
     for (std::size_t i = channel; i < size; i += 20) mean += x[i] / 1024.0;
@@ -36,7 +38,7 @@ TEST_CASE("maps larger than the caches give the bits of their images alone") {
   Cpu<float>::BatchNorm all(large, {.relu = true, .ghost_batches = 6}, "bn"), one(small, {.relu = true}, "bn");
   const auto size = static_cast<std::size_t>(large.size()), image = static_cast<std::size_t>(small.size());
   HostBuffer<float> x(size), dy(size), y(size), dx(size), y1(image), dx1(image), c(6 * 256);
-  HostBuffer<float> saved(all.saved_size()), scratch(std::max(all.scratch_size(), one.scratch_size()));
+  HostBuffer<std::byte> saved(all.saved_size()), scratch(std::max(all.scratch_size(), one.scratch_size()));
   const RandomStream random(2, "values");
   for (std::size_t i = 0; i < size; ++i) x[i] = random.uniform(i);
   for (std::size_t i = 0; i < size; ++i) dy[i] = random.uniform(size + i) - 0.5f;

@@ -102,8 +102,9 @@ TEST_CASE("own kernels allocate nothing when they run, and oneDNN's little more 
     Cpu<float>::InferenceConvolution inference(shape, {}, registry, "conv");
     Cpu<float>::Convolution training(shape, registry, "conv");
     HostBuffer<float> x(size(shape.input_size())), y(size(shape.output_size())), weights(size(shape.weight_size()));
-    HostBuffer<float> bias(size(shape.out)), packed(inference.packed_size());
-    HostBuffer<float> scratch(std::max(inference.scratch_size(), training.scratch_size()));
+    HostBuffer<float> bias(size(shape.out));
+    HostBuffer<std::byte> packed(inference.packed_size()),
+        scratch(std::max(inference.scratch_size(), training.scratch_size()));
     inference.pack(stream, weights.data(), bias.data(), packed.data());
     const std::size_t most = shape == grouped ? 0 : 4096;
     CHECK(allocations([&] { inference.run(stream, x.data(), packed.data(), y.data(), scratch.data()); }) <= most);
@@ -118,8 +119,8 @@ TEST_CASE("own kernels allocate nothing when they run, and oneDNN's little more 
   const MapShape map{2, 9, 9, 32};
   Cpu<float>::BatchNorm norm(map, {.add = true, .relu = true}, "bn");
   const auto size = static_cast<std::size_t>(map.size());
-  HostBuffer<float> x(size), y(size), dx(size), channels(6 * 32), saved(norm.saved_size()),
-      scratch(norm.scratch_size());
+  HostBuffer<float> x(size), y(size), dx(size), channels(6 * 32);
+  HostBuffer<std::byte> saved(norm.saved_size()), scratch(norm.scratch_size());
   const auto at = [&](int i) { return channels.data() + 32 * i; };
   CHECK(allocations([&] {
           norm.forward(stream, x.data(), x.data(), at(0), at(1), at(2), at(3), y.data(), saved.data(), scratch.data());

@@ -74,16 +74,16 @@ TEST_CASE("operators built for one thread run in a thread that has all, in the m
     const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
     const auto run = [&](B::Convolution& op) {
       CpuStream stream;
-      constexpr std::size_t guard = 64 * 1024;
+      constexpr std::size_t guard = 256 * 1024;
       std::vector<float> x(size(s.input_size()), 0.5f), dy(size(s.output_size()), 0.25f);
       std::vector<float> w(size(s.weight_size()), 0.125f), dx(x.size()), y(dy.size()), dw(w.size());
       for (std::size_t i = 0; i < x.size(); ++i) x[i] = RandomStream(1, "x").uniform(i);
-      HostBuffer<float> scratch(op.scratch_size() + guard);
-      std::fill_n(scratch.data() + op.scratch_size(), guard, 7.0f);
+      HostBuffer<std::byte> scratch(op.scratch_size() + guard);
+      std::fill_n(scratch.data() + op.scratch_size(), guard, std::byte{7});
       op.forward(stream, x.data(), w.data(), y.data(), nullptr, scratch.data());
       op.backward_data(stream, dy.data(), w.data(), dx.data(), nullptr, scratch.data());
       op.backward_weights(stream, x.data(), dy.data(), dw.data(), scratch.data());
-      CHECK(std::count(scratch.begin() + op.scratch_size(), scratch.end(), 7.0f) == guard);
+      CHECK(std::count(scratch.begin() + op.scratch_size(), scratch.end(), std::byte{7}) == guard);
       y.insert(y.end(), dx.begin(), dx.end());
       y.insert(y.end(), dw.begin(), dw.end());
       return y;

@@ -51,13 +51,17 @@ class CpuBatchNorm {
     totals_.resize(4 * width_);
   }
 
-  std::size_t saved_size() const { return 2 * width_ * static_cast<std::size_t>(options_.ghost_batches); }
+  std::size_t saved_size() const {
+    return 2 * width_ * static_cast<std::size_t>(options_.ghost_batches) * sizeof(float);
+  }
   /// Three constants of every channel, and two sums of every channel for each thread.
-  std::size_t scratch_size() const { return (3 + 2 * static_cast<std::size_t>(parts_)) * width_; }
+  std::size_t scratch_size() const { return (3 + 2 * static_cast<std::size_t>(parts_)) * width_ * sizeof(float); }
 
   /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
   void forward(HostStream&, const float* x, const float* other, const float* gamma, const float* beta,
-               float* running_mean, float* running_var, float* y, float* saved, float* scratch) {
+               float* running_mean, float* running_var, float* y, std::byte* saved_bytes, std::byte* scratch_bytes) {
+    float* const saved = reinterpret_cast<float*>(saved_bytes);
+    float* const scratch = reinterpret_cast<float*>(scratch_bytes);
     float* const pivot = scratch;
     float* const scale = scratch + width_;
     const double count = static_cast<double>(rows_);
@@ -93,8 +97,10 @@ class CpuBatchNorm {
   }
 
   void backward(HostStream&, const float* x, const float* y, const float* dy, const float* dy2, const float* gamma,
-                const float* beta, const float* saved, float* dx, float* dother, float* dgamma, float* dbeta,
-                float* scratch) {
+                const float* beta, const std::byte* saved_bytes, float* dx, float* dother, float* dgamma, float* dbeta,
+                std::byte* scratch_bytes) {
+    const float* const saved = reinterpret_cast<const float*>(saved_bytes);
+    float* const scratch = reinterpret_cast<float*>(scratch_bytes);
     float* const scale = scratch;
     float* const slope = scratch + width_;
     float* const offset = scratch + 2 * width_;

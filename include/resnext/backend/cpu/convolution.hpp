@@ -96,15 +96,16 @@ class CpuInferenceConvolution {
     choose(*this, choices);
   }
 
-  std::size_t packed_size() const { return weights_size_ + static_cast<std::size_t>(shape_.out); }
+  std::size_t packed_size() const { return (weights_size_ + static_cast<std::size_t>(shape_.out)) * sizeof(float); }
   std::size_t scratch_size() const {
-    if (kernel_ != nullptr && epilogue_.residual) return static_cast<std::size_t>(shape_.output_size());
-    return scratch_size_;
+    if (kernel_ != nullptr && epilogue_.residual) return static_cast<std::size_t>(shape_.output_size()) * sizeof(float);
+    return scratch_size_ * sizeof(float);
   }
   std::string_view implementation() const { return implementation_; }
 
   /// Packs weights `[out, in / groups, kernel, kernel]` and bias `[out]`. Allocates.
-  void pack(CpuStream& stream, const float* weights, const float* bias, float* packed) {
+  void pack(CpuStream& stream, const float* weights, const float* bias, std::byte* packed_bytes) {
+    float* const packed = reinterpret_cast<float*>(packed_bytes);
     std::copy_n(bias, shape_.out, packed + weights_size_);
     if (kernel_ != nullptr) return kernel_->pack_forward(weights, shape_.in, packed, isa());
     with_onednn(path_, what_, [&] {
@@ -116,8 +117,10 @@ class CpuInferenceConvolution {
     });
   }
 
-  void run(CpuStream& stream, const float* x, const float* packed, float* y, float* scratch) {
-    const float* bias = packed + weights_size_;
+  void run(CpuStream& stream, const float* x, const std::byte* packed_bytes, float* y, std::byte* scratch_bytes) {
+    const float* const packed = reinterpret_cast<const float*>(packed_bytes);
+    float* const scratch = reinterpret_cast<float*>(scratch_bytes);
+    const float* const bias = packed + weights_size_;
     if (kernel_ == nullptr) {
       return with_onednn(path_, what_, [&] { convolution_.run(stream.onednn(), {x, packed, bias, y, scratch}); });
     }
@@ -199,17 +202,20 @@ class CpuConvolution {
   }
 
   std::size_t packed_size() const { return 0; }
-  std::size_t scratch_size() const { return scratch_size_; }
+  std::size_t scratch_size() const { return scratch_size_ * sizeof(float); }
   std::string_view implementation() const { return implementation_; }
 
-  void forward(CpuStream& stream, const float* x, const float* weights, float* y, float* /*packed*/, float* scratch) {
+  void forward(CpuStream& stream, const float* x, const float* weights, float* y, std::byte* /*packed*/,
+               std::byte* scratch_bytes) {
+    float* const scratch = reinterpret_cast<float*>(scratch_bytes);
     if (kernel_ == nullptr) return run(stream, forward_, x, weights, y, scratch);
     kernel_->pack_forward(weights, shape_.in, scratch, isa());
     kernel_->forward(grouped_shape(shape_), x, scratch, nullptr, false, y, isa());
   }
 
-  void backward_data(CpuStream& stream, const float* dy, const float* weights, float* dx, float* /*packed*/,
-                     float* scratch) {
+  void backward_data(CpuStream& stream, const float* dy, const float* weights, float* dx, std::byte* /*packed*/,
+                     std::byte* scratch_bytes) {
+    float* const scratch = reinterpret_cast<float*>(scratch_bytes);
     if (product_) {
       float* const packed = scratch + lines(product_->scratch_size() * sizeof(float));
       product_->pack(weights, packed);
@@ -220,7 +226,8 @@ class CpuConvolution {
     kernel_->backward_data(grouped_shape(shape_), dy, scratch, dx, isa());
   }
 
-  void backward_weights(CpuStream& stream, const float* x, const float* dy, float* dweights, float* scratch) {
+  void backward_weights(CpuStream& stream, const float* x, const float* dy, float* dweights, std::byte* scratch_bytes) {
+    float* const scratch = reinterpret_cast<float*>(scratch_bytes);
     if (outer_) return outer_->run(dy, x, dweights, scratch);
     if (kernel_ != nullptr) {
       return kernel_->backward_weights(grouped_shape(shape_), x, dy, dweights, scratch, isa(), parts_);

@@ -30,12 +30,14 @@ struct Cpu;
 
 /// In fp32.
 template <>
-struct Cpu<float> : detail::HostMemory<float> {
+struct Cpu<float> : detail::HostMemory {
   /// @name The contract
   /// @{
 
   /// See `Backend`.
   using Scalar = float;
+  using Master = float;
+  using Gradient = float;
   using Stream = CpuStream;
   template <class U>
   using Buffer = CpuBuffer<U>;
@@ -61,6 +63,7 @@ struct Cpu<float> : detail::HostMemory<float> {
   using AveragePool = detail::CpuAveragePool;
   using Linear = detail::CpuLinear;
   using CrossEntropy = detail::HostCrossEntropy<float>;  // a few thousand numbers a step, best in double
+  using Update = detail::HostUpdate<float, float, float, detail::cpu_sgd>;
 
   static constexpr std::string_view name() { return "Cpu<float>"; }
   /// y += x.
@@ -69,10 +72,6 @@ struct Cpu<float> : detail::HostMemory<float> {
   }
   static void guard(HostStream&, const float* gradients, std::int64_t size, std::int64_t images, double* metrics) {
     if (!detail::all_finite(gradients, size)) detail::discard_step(images, metrics);
-  }
-  static void sgd(HostStream&, const SgdOptions& options, const float* hyper, const double* metrics, std::int64_t size,
-                  float* weights, const float* gradient, float* velocity) {
-    detail::cpu_sgd(options, hyper, metrics, size, weights, gradient, velocity);
   }
   /// @}
 

@@ -23,14 +23,15 @@ class CpuLinear {
     with_onednn(path_, what_, [&] { build(shape); });
   }
 
-  std::size_t scratch_size() const { return scratch_size_; }
+  std::size_t scratch_size() const { return scratch_size_ * sizeof(float); }
 
-  void forward(CpuStream& stream, const float* x, const float* weights, const float* bias, float* y, float* scratch) {
+  void forward(CpuStream& stream, const float* x, const float* weights, const float* bias, float* y,
+               std::byte* scratch) {
     with_onednn(path_, what_, [&] { forward_.run(stream.onednn(), {x, weights, bias, y, scratch}); });
   }
 
   void backward(CpuStream& stream, const float* x, const float* weights, const float* dy, float* dx, float* dweights,
-                float* dbias, float* scratch) {
+                float* dbias, std::byte* scratch) {
     with_onednn(path_, what_, [&] {
       backward_data_.run(stream.onednn(), {dy, weights, dx, scratch});
       backward_weights_.run(stream.onednn(), {x, dy, dweights, dbias, scratch});

@@ -16,7 +16,7 @@
 
 namespace resnext::detail {
 
-/// The scalars of one optimizer step.
+/// The numbers of one optimizer step.
 struct SgdTask {
   float rate, scale, decay, momentum;
   bool nesterov;
@@ -66,10 +66,9 @@ inline bool all_finite(const float* x, std::int64_t size) {
   return finite.load(std::memory_order_relaxed);
 }
 
-/// See `SgdOptions` and `Metric`; one pass over all parameters.
-inline void cpu_sgd(const SgdOptions& options, const float* hyper, const double* metrics, std::int64_t size,
-                    float* weights, const float* gradient, float* velocity) {
-  if (!is_finite(metrics[static_cast<int>(Metric::loss)])) return;
+/// See `SgdOptions`; one pass over all parameters.
+inline void cpu_sgd(const SgdOptions& options, const float* hyper, std::int64_t size, float* weights,
+                    const float* gradient, float* velocity) {
   const SgdTask task{hyper[static_cast<int>(Hyper::learning_rate)], hyper[static_cast<int>(Hyper::gradient_scale)],
                      static_cast<float>(options.weight_decay), static_cast<float>(options.momentum), options.nesterov};
   parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {

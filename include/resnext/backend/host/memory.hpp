@@ -1,11 +1,14 @@
 /// @file
-/// The memory operations of a backend whose memory is the host's.
+/// The memory operations of a backend whose memory is the host's, and its update.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <type_traits>
+#include <vector>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/host/stream.hpp>
@@ -22,25 +25,40 @@ inline void discard_step(std::int64_t images, double* metrics) {
 }
 
 /// The memory operations of the `Backend` concept where backend memory is host memory.
-template <class T>
 struct HostMemory {
-  static void upload(HostStream&, std::span<const float> from, T* to) { convert(from, to); }
-  static void upload(HostStream&, std::span<const double> from, T* to) { convert(from, to); }
-  static void upload(HostStream&, std::span<const std::int32_t> from, std::int32_t* to) { convert(from, to); }
-  static void download(HostStream& stream, const T* from, std::span<float> to) {
-    stream.join();
-    convert(std::span<const T>(from, to.size()), to.data());
+  static constexpr std::size_t alignment = 64;  // a cache line, and the longest vector
+
+  template <class To>
+  static void upload(HostStream&, std::span<const float> from, To* to) {
+    convert(from, to);
   }
-  /// Also of metrics, which are double in every backend.
+  template <class To>
+  static void upload(HostStream&, std::span<const double> from, To* to) {
+    convert(from, to);
+  }
+  static void upload(HostStream&, std::span<const std::int32_t> from, std::int32_t* to) { convert(from, to); }
+  template <class From>
+  static void download(HostStream& stream, const From* from, std::span<float> to) {
+    stream.join();
+    convert(std::span<const From>(from, to.size()), to.data());
+  }
   template <class From>
   static void download(HostStream& stream, const From* from, std::span<double> to) {
     stream.join();
     convert(std::span<const From>(from, to.size()), to.data());
   }
-  static void guard(HostStream&, const T* gradients, std::int64_t size, std::int64_t images, double* metrics) {
-    if (!std::all_of(gradients, gradients + size, [](T x) { return is_finite(x); })) discard_step(images, metrics);
+  template <class From, class To>
+  static void round(HostStream&, const From* from, To* to, std::int64_t size) {
+    convert(std::span<const From>(from, static_cast<std::size_t>(size)), to);
   }
-  static void commit(HostStream&, const double* metrics, std::int64_t size, T* values, T* kept) {
+  template <class Gradient>
+  static void guard(HostStream&, const Gradient* gradients, std::int64_t size, std::int64_t images, double* metrics) {
+    if (!std::all_of(gradients, gradients + size, [](Gradient x) { return is_finite(x); })) {
+      discard_step(images, metrics);
+    }
+  }
+  template <class Master>
+  static void commit(HostStream&, const double* metrics, std::int64_t size, Master* values, Master* kept) {
     const bool good = is_finite(metrics[static_cast<int>(Metric::loss)]);
     std::copy_n(good ? values : kept, size, good ? kept : values);
   }
@@ -52,6 +70,35 @@ struct HostMemory {
   static void convert(std::span<const From> from, To* to) {
     std::transform(from.begin(), from.end(), to, [](From value) { return static_cast<To>(value); });
   }
+};
+
+/// `step(options, hyper, size, weights, gradients, velocities)` for each segment, then the weights as operators
+/// read them.
+template <class Scalar, class Master, class Gradient, auto step>
+class HostUpdate {
+ public:
+  HostUpdate(const SgdOptions& options, std::span<const UpdateSegment> segments)
+      : options_(options), segments_(segments.begin(), segments.end()) {}
+
+  void run(HostStream&, const Master* hyper, const double* metrics, Master* weights, const Gradient* gradients,
+           Master* velocities, Scalar* operands) const {
+    if (!is_finite(metrics[static_cast<int>(Metric::loss)])) return;
+    for (const UpdateSegment& segment : segments_) {
+      SgdOptions options = options_;
+      if (!segment.decayed) options.weight_decay = 0;
+      Master* const first = weights + segment.offset;
+      step(options, hyper, static_cast<std::int64_t>(segment.size), first, gradients + segment.offset,
+           velocities + segment.offset);
+      if constexpr (!std::is_same_v<Scalar, Master>) {
+        std::transform(first, first + segment.size, operands + segment.offset,
+                       [](Master weight) { return static_cast<Scalar>(weight); });
+      }
+    }
+  }
+
+ private:
+  SgdOptions options_;
+  std::vector<UpdateSegment> segments_;
 };
 
 }  // namespace resnext::detail

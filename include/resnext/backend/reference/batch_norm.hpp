@@ -11,6 +11,7 @@
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/backend/reference/rounding.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -20,6 +21,8 @@ namespace resnext::detail {
 template <class T>
 class ReferenceBatchNorm {
  public:
+  using C = Calculated<T>;
+
   ReferenceBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
       : options_(options), channels_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
@@ -29,12 +32,12 @@ class ReferenceBatchNorm {
     for (auto* sums : {&first_, &second_, &first_total_, &second_total_}) sums->resize(channels_);
   }
 
-  std::size_t saved_size() const { return 2 * groups_ * channels_; }
+  std::size_t saved_size() const { return 2 * groups_ * channels_ * sizeof(C); }
   std::size_t scratch_size() const { return 0; }
 
   /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
-  void forward(HostStream&, const T* x, const T* other, const T* gamma, const T* beta, T* running_mean, T* running_var,
-               T* y, T* saved, T* /*scratch*/) {
+  void forward(HostStream&, const T* x, const T* other, const C* gamma, const C* beta, C* running_mean, C* running_var,
+               T* y, std::byte* saved, std::byte* /*scratch*/) {
     auto &mean = first_, &variance = second_;
     const double count = static_cast<double>(rows_);
     clear(first_total_, second_total_);
@@ -46,8 +49,8 @@ class ReferenceBatchNorm {
       for (std::size_t c = 0; c < channels_; ++c) {
         first_total_[c] += mean[c];
         second_total_[c] += variance[c] / (count - 1);
-        saved_mean(saved, group)[c] = static_cast<T>(mean[c]);
-        saved_scale(saved, group)[c] = static_cast<T>(1 / std::sqrt(variance[c] / count + options_.epsilon));
+        saved_mean(saved, group)[c] = static_cast<C>(mean[c]);
+        saved_scale(saved, group)[c] = static_cast<C>(1 / std::sqrt(variance[c] / count + options_.epsilon));
         variance[c] = gamma[c] / std::sqrt(variance[c] / count + options_.epsilon);  // from here on: the scale
       }
       for_each(group, [&](std::size_t i, std::size_t c) {
@@ -58,23 +61,23 @@ class ReferenceBatchNorm {
     }
     const double keep = 1 - options_.momentum, take = options_.momentum / static_cast<double>(groups_);
     for (std::size_t c = 0; c < channels_; ++c) {
-      running_mean[c] = static_cast<T>(keep * running_mean[c] + take * first_total_[c]);
-      running_var[c] = static_cast<T>(keep * running_var[c] + take * second_total_[c]);
+      running_mean[c] = static_cast<C>(keep * running_mean[c] + take * first_total_[c]);
+      running_var[c] = static_cast<C>(keep * running_var[c] + take * second_total_[c]);
     }
   }
 
-  void backward(HostStream&, const T* x, const T* y, const T* dy, const T* dy2, const T* gamma, const T* /*beta*/,
-                const T* saved, T* dx, T* dother, T* dgamma, T* dbeta, T* /*scratch*/) {
+  void backward(HostStream&, const T* x, const T* y, const T* dy, const T* dy2, const C* gamma, const C* /*beta*/,
+                const std::byte* saved, T* dx, T* dother, C* dgamma, C* dbeta, std::byte* /*scratch*/) {
     auto &sum = first_, &projection = second_;
     const double count = static_cast<double>(rows_);
     const auto gradient = [&](std::size_t i) {
       if (options_.relu && y[i] <= 0 && !is_nan(y[i])) return 0.0;
-      return dy2 == nullptr ? double{dy[i]} : double{dy[i]} + double{dy2[i]};
+      return dy2 == nullptr ? double{C{dy[i]}} : double{C{dy[i]}} + double{C{dy2[i]}};
     };
     clear(first_total_, second_total_);
     for (std::size_t group = 0; group < groups_; ++group) {
-      const T *mean = saved_mean(saved, group), *scale = saved_scale(saved, group);
-      const auto normalised = [&](std::size_t i, std::size_t c) { return (double{x[i]} - mean[c]) * scale[c]; };
+      const C *mean = saved_mean(saved, group), *scale = saved_scale(saved, group);
+      const auto normalised = [&](std::size_t i, std::size_t c) { return (double{C{x[i]}} - mean[c]) * scale[c]; };
       clear(sum, projection);
       for_each(group, [&](std::size_t i, std::size_t c) {
         sum[c] += gradient(i);
@@ -92,19 +95,21 @@ class ReferenceBatchNorm {
       });
     }
     for (std::size_t c = 0; c < channels_; ++c) {
-      dbeta[c] = static_cast<T>(first_total_[c]);
-      dgamma[c] = static_cast<T>(second_total_[c]);
+      dbeta[c] = static_cast<C>(first_total_[c]);
+      dgamma[c] = static_cast<C>(second_total_[c]);
     }
   }
 
  private:
-  template <class U>
-  U* saved_mean(U* saved, std::size_t group) const {
-    return saved + 2 * group * channels_;
+  C* saved_mean(std::byte* saved, std::size_t group) const {
+    return reinterpret_cast<C*>(saved) + 2 * group * channels_;
   }
-  template <class U>
-  U* saved_scale(U* saved, std::size_t group) const {
-    return saved + (2 * group + 1) * channels_;
+  const C* saved_mean(const std::byte* saved, std::size_t group) const {
+    return reinterpret_cast<const C*>(saved) + 2 * group * channels_;
+  }
+  template <class Bytes>
+  auto* saved_scale(Bytes* saved, std::size_t group) const {
+    return saved_mean(saved, group) + channels_;
   }
 
   static void clear(std::vector<double>& a, std::vector<double>& b) {
@@ -130,15 +135,17 @@ class ReferenceBatchNorm {
 template <class T>
 class ReferenceScaleShift {
  public:
+  using C = Calculated<T>;
+
   ReferenceScaleShift(const MapShape& shape, bool relu) : shape_(shape), relu_(relu) {
     check_shape(shape, "scale and shift");
   }
 
-  void run(HostStream&, const T* x, const T* scale, const T* shift, T* y) const {
+  void run(HostStream&, const T* x, const C* scale, const C* shift, T* y) const {
     for (const T* end = x + shape_.size(); x != end; x += shape_.c, y += shape_.c) {
       for (int c = 0; c < shape_.c; ++c) {
-        const T value = x[c] * scale[c] + shift[c];
-        y[c] = relu_ ? rectified(value) : value;
+        const C value = x[c] * scale[c] + shift[c];
+        y[c] = static_cast<T>(relu_ ? rectified(value) : value);
       }
     }
   }
@@ -160,13 +167,13 @@ class ReferencePointwise {
 
   void forward(HostStream&, const T* x, const T* other, T* y) const {
     for (std::int64_t i = 0; i < size_; ++i) {
-      const T value = add_ ? x[i] + other[i] : x[i];
-      y[i] = relu_ ? rectified(value) : value;
+      const Calculated<T> value = add_ ? x[i] + other[i] : x[i];
+      y[i] = static_cast<T>(relu_ ? rectified(value) : value);
     }
   }
 
   void backward(HostStream&, const T* y, const T* dy, T* dx) const {
-    for (std::int64_t i = 0; i < size_; ++i) dx[i] = relu_ && y[i] <= 0 && !is_nan(y[i]) ? T(0) : dy[i];
+    for (std::int64_t i = 0; i < size_; ++i) dx[i] = relu_ && y[i] <= 0 && !is_nan(y[i]) ? T(0.0f) : dy[i];
   }
 
  private:

@@ -10,6 +10,7 @@
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host/stream.hpp>
 #include <resnext/backend/reference/matrix.hpp>
+#include <resnext/backend/reference/rounding.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -22,6 +23,7 @@ template <class T>
 class ReferenceConvolution {
  public:
   using Index = std::ptrdiff_t;
+  using C = Calculated<T>;
 
   template <class Registry>
   ReferenceConvolution(const ConvolutionShape& shape, const Registry&, std::string_view path) : shape_(shape) {
@@ -29,17 +31,24 @@ class ReferenceConvolution {
   }
 
   std::size_t packed_size() const { return 0; }
-  std::size_t scratch_size() const { return is_map() ? 0 : static_cast<std::size_t>(pixels() * window()); }
+  std::size_t scratch_size() const {
+    return Workspace::copy_bytes<T>(shape_.input_size()) + Workspace::copy_bytes<T>(shape_.weight_size()) +
+           Workspace::copy_bytes<T>(shape_.output_size()) + windows_size();
+  }
   std::string_view implementation() const { return is_map() ? "product" : "im2col"; }
 
-  void forward(HostStream&, const T* x, const T* weights, T* y, T* /*packed*/, T* scratch) const {
-    convolve(x, weights, y, scratch, false);
+  void forward(HostStream&, const T* x, const T* weights, T* y, std::byte* /*packed*/, std::byte* scratch) const {
+    Workspace space(scratch);
+    C* const result = space.write(y, shape_.output_size());
+    convolve(space.read(x, shape_.input_size()), space.read(weights, shape_.weight_size()), result, space, false);
+    store(result, y, shape_.output_size());
   }
 
   /// `add`: the result is added to what y holds.
-  void convolve(const T* x, const T* weights, T* y, T* scratch, bool add) const {
+  void convolve(const C* x, const C* weights, C* y, Workspace space, bool add) const {
+    C* const rows = windows(space);
     for_each_part([&](Index image, Index group) {
-      const auto windows = gather(x, image, group, scratch);
+      const auto windows = gather(x, image, group, rows);
       const auto kernel = matrix(weights + group * outputs() * window(), outputs(), window());
       auto out = output(y, image, group);
       if (add) {
@@ -50,26 +59,37 @@ class ReferenceConvolution {
     });
   }
 
-  void backward_data(HostStream&, const T* dy, const T* weights, T* dx, T* /*packed*/, T* scratch) const {
-    if (!is_map()) std::fill_n(dx, shape_.input_size(), T(0));
+  void backward_data(HostStream&, const T* dy, const T* weights, T* dx, std::byte* /*packed*/,
+                     std::byte* scratch) const {
+    Workspace space(scratch);
+    C* const result = space.write(dx, shape_.input_size());
+    const C* const from = space.read(dy, shape_.output_size());
+    const C* const kernels = space.read(weights, shape_.weight_size());
+    C* const rows = windows(space);
+    if (!is_map()) std::fill_n(result, shape_.input_size(), C(0));
     for_each_part([&](Index image, Index group) {
-      const auto kernel = matrix(weights + group * outputs() * window(), outputs(), window());
+      const auto kernel = matrix(kernels + group * outputs() * window(), outputs(), window());
       if (is_map()) {
-        input(dx, image, group).noalias() = output(dy, image, group) * kernel;
+        input(result, image, group).noalias() = output(from, image, group) * kernel;
         return;
       }
-      matrix(scratch, pixels(), window()).noalias() = output(dy, image, group) * kernel;
+      matrix(rows, pixels(), window()).noalias() = output(from, image, group) * kernel;
       for_each_tap(
-          image, group, [&](Index at, Index tap) { dx[at] += scratch[tap]; }, [](Index) {});
+          image, group, [&](Index at, Index tap) { result[at] += rows[tap]; }, [](Index) {});
     });
+    store(result, dx, shape_.input_size());
   }
 
-  void backward_weights(HostStream&, const T* x, const T* dy, T* dweights, T* scratch) const {
+  void backward_weights(HostStream&, const T* x, const T* dy, C* dweights, std::byte* scratch) const {
+    Workspace space(scratch);
+    const C* const from = space.read(x, shape_.input_size());
+    const C* const gradient = space.read(dy, shape_.output_size());
+    C* const rows = windows(space);
     for_each_part([&](Index image, Index group) {
-      const auto windows = gather(x, image, group, scratch);
+      const auto windows = gather(from, image, group, rows);
       auto kernel = matrix(dweights + group * outputs() * window(), outputs(), window());
       if (image == 0) kernel.setZero();
-      kernel.noalias() += output(dy, image, group).transpose() * windows;
+      kernel.noalias() += output(gradient, image, group).transpose() * windows;
     });
   }
 
@@ -79,6 +99,8 @@ class ReferenceConvolution {
   Index outputs() const { return shape_.out / shape_.groups; }  // channels a group writes
   Index window() const { return inputs() * shape_.kernel * shape_.kernel; }
   Index pixels() const { return Index{shape_.out_h()} * shape_.out_w(); }
+  std::size_t windows_size() const { return is_map() ? 0 : Workspace::bytes<C>(pixels() * window()); }
+  C* windows(Workspace& space) const { return is_map() ? nullptr : space.take<C>(pixels() * window()); }
 
   template <class Visit>
   void for_each_part(Visit visit) const {
@@ -100,11 +122,11 @@ class ReferenceConvolution {
     return matrix(x + image * size * shape_.in + group * inputs(), size, inputs(), shape_.in);
   }
 
-  auto gather(const T* x, Index image, Index group, T* scratch) const {
+  auto gather(const C* x, Index image, Index group, C* rows) const {
     if (is_map()) return input(x, image, group);
     for_each_tap(
-        image, group, [&](Index at, Index tap) { scratch[tap] = x[at]; }, [&](Index tap) { scratch[tap] = T(0); });
-    return matrix(static_cast<const T*>(scratch), pixels(), window(), window());
+        image, group, [&](Index at, Index tap) { rows[tap] = x[at]; }, [&](Index tap) { rows[tap] = C(0); });
+    return matrix(static_cast<const C*>(rows), pixels(), window(), window());
   }
 
   /// Calls `inside(position in x, position in the matrix of windows)`, or `outside(position in the matrix)` on the
@@ -138,34 +160,42 @@ class ReferenceConvolution {
   ConvolutionShape shape_;
 };
 
-/// A convolution with a bias, and what follows it in a residual block. `packed` is the weights, then the bias.
+/// A convolution with a bias, and what follows it in a residual block. `packed` is the weights, rounded to the type of
+/// maps, then the bias, which is not.
 template <class T>
 class ReferenceInferenceConvolution {
  public:
+  using C = Calculated<T>;
+
   template <class Registry>
   ReferenceInferenceConvolution(const ConvolutionShape& shape, Epilogue epilogue, const Registry& registry,
                                 std::string_view path)
       : shape_(shape), epilogue_(epilogue), convolution_(shape, registry, path) {}
 
-  std::size_t packed_size() const { return static_cast<std::size_t>(shape_.weight_size() + shape_.out); }
+  std::size_t packed_size() const { return static_cast<std::size_t>(shape_.weight_size() + shape_.out) * sizeof(C); }
   std::size_t scratch_size() const { return convolution_.scratch_size(); }
   std::string_view implementation() const { return convolution_.implementation(); }
 
   /// From floats or, so that a folded batch norm is not rounded, doubles.
   template <class Host>
-  void pack(HostStream&, const Host* weights, const Host* bias, T* packed) const {
-    const auto round = [](Host value) { return static_cast<T>(value); };
-    packed = std::transform(weights, weights + shape_.weight_size(), packed, round);
-    std::transform(bias, bias + shape_.out, packed, round);
+  void pack(HostStream&, const Host* weights, const Host* bias, std::byte* packed) const {
+    C* const first = reinterpret_cast<C*>(packed);
+    C* const last = std::transform(weights, weights + shape_.weight_size(), first,
+                                   [](Host value) { return static_cast<C>(static_cast<T>(value)); });
+    std::transform(bias, bias + shape_.out, last, [](Host value) { return static_cast<C>(value); });
   }
 
-  void run(HostStream&, const T* x, const T* packed, T* y, T* scratch) const {
-    convolution_.convolve(x, packed, y, scratch, epilogue_.residual);
-    const T* bias = packed + shape_.weight_size();
-    for (T* end = y + shape_.output_size(); y != end; y += shape_.out) {
+  void run(HostStream&, const T* x, const std::byte* packed, T* y, std::byte* scratch) const {
+    const C* const weights = reinterpret_cast<const C*>(packed);
+    const C* const bias = weights + shape_.weight_size();
+    Workspace space(scratch);
+    C* sum = space.write(y, shape_.output_size());
+    if (sizeof(T) != sizeof(C) && epilogue_.residual) std::copy_n(y, shape_.output_size(), sum);
+    convolution_.convolve(space.read(x, shape_.input_size()), weights, sum, space, epilogue_.residual);
+    for (const C* const end = sum + shape_.output_size(); sum != end; sum += shape_.out, y += shape_.out) {
       for (int channel = 0; channel < shape_.out; ++channel) {
-        const T value = y[channel] + bias[channel];
-        y[channel] = epilogue_.relu ? rectified(value) : value;
+        const C value = sum[channel] + bias[channel];
+        y[channel] = static_cast<T>(epilogue_.relu ? rectified(value) : value);
       }
     }
   }

@@ -10,6 +10,7 @@
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/backend/reference/rounding.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -34,11 +35,25 @@ class ReferenceMaxPool {
     });
   }
 
+  /// Every pixel adds up what the windows around it have for it, and is rounded once.
   void backward(HostStream&, const T* dy, const std::uint8_t* indices, T* dx) const {
-    std::fill_n(dx, shape_.input_size(), T(0));
-    for_each_output([&](std::int64_t out, int image, int oy, int ox, int channel) {
-      dx[position(image, oy, ox, channel, indices[out])] += dy[out];
-    });
+    const PoolShape& s = shape_;
+    // windows that reach row or column `at`: those from first(at) to last(at)
+    const auto first = [&](int at) { return std::max(0, (at + s.padding - s.kernel + s.stride) / s.stride); };
+    const auto last = [&](int at, int windows) { return std::min(windows - 1, (at + s.padding) / s.stride); };
+    for (std::int64_t i = 0; i < s.input_size(); ++i) {
+      const auto channel = static_cast<int>(i % s.c), ix = static_cast<int>(i / s.c % s.w);
+      const auto iy = static_cast<int>(i / s.c / s.w % s.h), image = static_cast<int>(i / s.c / s.w / s.h);
+      Calculated<T> sum = 0;
+      for (int oy = first(iy); oy <= last(iy, s.out_h()); ++oy) {
+        for (int ox = first(ix); ox <= last(ix, s.out_w()); ++ox) {
+          const std::int64_t out = ((std::int64_t{image} * s.out_h() + oy) * s.out_w() + ox) * s.c + channel;
+          const int tap = (iy + s.padding - oy * s.stride) * s.kernel + ix + s.padding - ox * s.stride;
+          if (indices[out] == tap) sum += dy[out];
+        }
+      }
+      dx[i] = static_cast<T>(sum);
+    }
   }
 
  private:
@@ -86,7 +101,7 @@ class ReferenceAveragePool {
   void backward(HostStream&, const T* dy, T* dx) const {
     for (std::int64_t i = 0; i < shape_.size(); ++i) {
       const std::int64_t image = i / (pixels() * shape_.c);
-      dx[i] = dy[image * shape_.c + i % shape_.c] / static_cast<T>(pixels());
+      dx[i] = static_cast<T>(dy[image * shape_.c + i % shape_.c] / static_cast<Calculated<T>>(pixels()));
     }
   }
 

@@ -14,20 +14,32 @@
 #include <resnext/backend/reference/convolution.hpp>
 #include <resnext/backend/reference/linear.hpp>
 #include <resnext/backend/reference/pool.hpp>
+#include <resnext/backend/reference/rounding.hpp>
 #include <resnext/backend/reference/sgd.hpp>
 #include <resnext/tensor/buffer.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
 /// Clarity and precision first: Eigen multiplies matrices, plain loops do the rest, long sums are in double.
 /// `Reference<double>` is the oracle; `Reference<float>` runs a network where only Eigen is at hand.
-template <std::floating_point T>
-struct Reference : detail::HostMemory<T> {
+///
+/// `Reference<bfloat16>` and `Reference<float16>` calculate in float and round where such a backend stores: maps, their
+/// gradients, and weights as operators read them. They are what other backends of those types are measured by, and
+/// slow.
+template <class T>
+struct Reference : detail::HostMemory {
+  static_assert(std::same_as<T, double> || std::same_as<T, float> || std::same_as<T, bfloat16> ||
+                    std::same_as<T, float16>,
+                "Reference<T>: T is double, float, bfloat16 or float16");
+
   /// @name The contract
   /// @{
 
   /// See `Backend`.
   using Scalar = T;
+  using Master = detail::Calculated<T>;
+  using Gradient = Master;
   using Stream = HostStream;
   template <class U>
   using Buffer = resnext::HostBuffer<U>;
@@ -51,20 +63,23 @@ struct Reference : detail::HostMemory<T> {
   using MaxPool = detail::ReferenceMaxPool<T>;
   using AveragePool = detail::ReferenceAveragePool<T>;
   using Linear = detail::ReferenceLinear<T>;
-  using CrossEntropy = detail::HostCrossEntropy<T>;
+  using CrossEntropy = detail::HostCrossEntropy<Master>;
+  using Update = detail::HostUpdate<T, Master, Gradient, detail::reference_sgd<Master>>;
 
-  static constexpr std::string_view name() { return std::same_as<T, float> ? "Reference<float>" : "Reference<double>"; }
-  static void accumulate(HostStream&, const T* x, T* y, std::int64_t size) {
-    for (std::int64_t i = 0; i < size; ++i) y[i] += x[i];
+  static constexpr std::string_view name() {
+    if (std::same_as<T, bfloat16>) return "Reference<bfloat16>";
+    if (std::same_as<T, float16>) return "Reference<float16>";
+    return std::same_as<T, float> ? "Reference<float>" : "Reference<double>";
   }
-  static void sgd(HostStream&, const SgdOptions& options, const T* hyper, const double* metrics, std::int64_t size,
-                  T* weights, const T* gradient, T* velocity) {
-    detail::reference_sgd(options, hyper, metrics, size, weights, gradient, velocity);
+  static void accumulate(HostStream&, const T* x, T* y, std::int64_t size) {
+    for (std::int64_t i = 0; i < size; ++i) y[i] = static_cast<T>(y[i] + x[i]);
   }
   /// @}
 };
 
 static_assert(Backend<Reference<float>>);
 static_assert(Backend<Reference<double>>);
+static_assert(Backend<Reference<bfloat16>>);
+static_assert(Backend<Reference<float16>>);
 
 }  // namespace resnext

@@ -5,16 +5,13 @@
 #include <cstdint>
 
 #include <resnext/backend/backend.hpp>
-#include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
 
-/// One step as torch.optim.SGD does it; see `SgdOptions` and `Metric`. A velocity of zeros is the state before the
-/// first step.
+/// One step as torch.optim.SGD does it; see `SgdOptions`. A velocity of zeros is the state before the first step.
 template <class T>
-void reference_sgd(const SgdOptions& options, const T* hyper, const double* metrics, std::int64_t size, T* weights,
-                   const T* gradient, T* velocity) {
-  if (!is_finite(metrics[static_cast<int>(Metric::loss)])) return;
+void reference_sgd(const SgdOptions& options, const T* hyper, std::int64_t size, T* weights, const T* gradient,
+                   T* velocity) {
   const double rate = hyper[static_cast<int>(Hyper::learning_rate)];
   const double scale = hyper[static_cast<int>(Hyper::gradient_scale)];
   for (std::int64_t i = 0; i < size; ++i) {

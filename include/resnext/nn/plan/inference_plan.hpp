@@ -29,10 +29,6 @@ struct Observer : std::function<void(std::string_view name, Extent extent, std::
   using function::function;  // a type of its own, for short symbols
 };
 
-/// What a backend's numbers are on the host: double for a double backend, else float.
-template <class B>
-using HostScalar = std::conditional_t<std::is_same_v<typename B::Scalar, double>, double, float>;
-
 namespace detail {
 
 /// Extents of all values for n images, or a ShapeError that names the layer where they stop fitting.
@@ -76,6 +72,16 @@ inline void check_values(const Images& images, Extent extent) {
   }
 }
 
+/// @throws ShapeError where logits and maps are of different types and no operator is between them.
+template <class B>
+void check_last(std::span<const Layer> layers) {
+  const Layer& last = layers.back();
+  if (!std::is_same_v<typename B::Scalar, typename B::Master> && last.op != LayerOp::linear) {
+    throw_error<ShapeError>(last.name.view(), ": ", B::name(),
+                            " expected a network to end with a fully connected layer, found another");
+  }
+}
+
 inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent input) {
   return {n, input.h, input.w, layer.in, layer.out, layer.kernel, layer.stride, layer.padding, layer.groups};
 }
@@ -86,7 +92,8 @@ inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent inpu
 template <Backend B>
 class InferencePlan {
  public:
-  using Scalar = typename B::Scalar;  ///< of the backend
+  using Scalar = typename B::Scalar;  ///< of maps
+  using Master = typename B::Master;  ///< of logits
 
   /// @param layers a layer table that outlives the plan
   /// @param parameters the network's tensors; read only here
@@ -97,15 +104,16 @@ class InferencePlan {
         n_(n),
         extents_(detail::checked_extents(layers, n, image)),
         units_(fuse(layers, Fusion::inference)) {
+    detail::check_last<B>(layers);
     place_values();
     build(registry, parameters, stream);
   }
 
   /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
-  std::span<const HostScalar<B>> run(typename B::Stream& stream, const Images& images,
-                                     const Observer* observer = nullptr, Profile* profile = nullptr) {
+  std::span<const Master> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr,
+                              Profile* profile = nullptr) {
     detail::check_values(images, extents_[0]);
-    B::upload(stream, images.values, value(0));
+    B::upload(stream, images.values, value<Scalar>(0));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       run_unit(stream, units_[i], operators_[i]);
@@ -115,7 +123,7 @@ class InferencePlan {
       }
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
-    B::download(stream, value(units_.back().output), std::span(logits_));
+    B::download(stream, value<Master>(units_.back().output), std::span(logits_));
     return logits_;
   }
 
@@ -131,9 +139,9 @@ class InferencePlan {
     return convolution == nullptr ? std::string_view(unit_name(units_[unit])) : convolution->op.implementation();
   }
   /// Bytes of activations and scratch.
-  std::size_t activation_bytes() const { return arena_.size() * sizeof(Scalar); }
+  std::size_t activation_bytes() const { return arena_.size(); }
   /// Bytes of packed weights.
-  std::size_t weight_bytes() const { return weights_.size() * sizeof(Scalar); }
+  std::size_t weight_bytes() const { return weights_.size(); }
 
  private:
   struct Convolution {
@@ -142,16 +150,24 @@ class InferencePlan {
   };
   struct ScaleShift {
     typename B::ScaleShift op;
-    std::size_t weights;
+    std::size_t scale, shift;
   };
   struct Linear {
     typename B::Linear op;
-    std::size_t weights;
+    std::size_t weights, bias;
   };
   using Operator = std::variant<Convolution, ScaleShift, typename B::Pointwise, typename B::MaxPool,
                                 typename B::AveragePool, Linear>;
 
-  Scalar* value(int index) { return arena_.data() + offsets_[static_cast<std::size_t>(index)]; }
+  template <class Number>
+  Number* value(int index) {
+    return reinterpret_cast<Number*>(arena_.data() + offsets_[static_cast<std::size_t>(index)]);
+  }
+  template <class Number>
+  Number* weights(std::size_t offset) {
+    return reinterpret_cast<Number*>(weights_.data() + offset);
+  }
+  bool is_logits(int index) const { return index == units_.back().output; }
 
   /// One interval a value, but a shortcut that is added in place is one with the sum.
   void place_values() {
@@ -161,7 +177,7 @@ class InferencePlan {
       intervals[interval_of[static_cast<std::size_t>(index)]].last = step;
     };
     const auto size_of = [&](int index) {
-      return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
+      return count_of(index) * (is_logits(index) ? sizeof(Master) : sizeof(Scalar));
     };
     intervals.push_back({size_of(0), 0, 0});
     for (int step = 0; step < static_cast<int>(units_.size()); ++step) {
@@ -177,15 +193,17 @@ class InferencePlan {
       }
     }
     touch(units_.back().output, static_cast<int>(units_.size()));
-    scratch_ = plan_memory(intervals);
+    scratch_ = plan_memory(intervals, B::alignment);
     offsets_.resize(extents_.size());
     for (std::size_t i = 0; i < offsets_.size(); ++i) offsets_[i] = intervals[interval_of[i]].offset;
-    logits_.resize(size_of(units_.back().output));
+    logits_.resize(count_of(units_.back().output));
   }
 
   void build(const typename B::Registry& registry, const ParameterSource& parameters, typename B::Stream& stream) {
     std::size_t weights = 0, scratch = 0;
-    const auto reserve = [&](std::size_t size) { return std::exchange(weights, weights + (size + 15) / 16 * 16); };
+    const auto reserve = [&](std::size_t bytes) {
+      return std::exchange(weights, weights + (bytes + B::alignment - 1) / B::alignment * B::alignment);
+    };
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
@@ -199,10 +217,11 @@ class InferencePlan {
           operators_.push_back(Convolution{std::move(op), reserve(size)});
           break;
         }
-        case UnitKind::batch_norm:
-          operators_.push_back(
-              ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(2 * static_cast<std::size_t>(in.c))});
+        case UnitKind::batch_norm: {
+          const std::size_t size = static_cast<std::size_t>(in.c) * sizeof(Master);
+          operators_.push_back(ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(size), reserve(size)});
           break;
+        }
         case UnitKind::pointwise:
           operators_.push_back(typename B::Pointwise(map, unit.other >= 0, unit.relu));
           break;
@@ -216,26 +235,26 @@ class InferencePlan {
         case UnitKind::linear: {
           typename B::Linear op(LinearShape{n_, layer.in, layer.out}, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          operators_.push_back(Linear{
-              std::move(op), reserve((static_cast<std::size_t>(layer.in) + 1) * static_cast<std::size_t>(layer.out))});
+          const auto in_size = static_cast<std::size_t>(layer.in), out_size = static_cast<std::size_t>(layer.out);
+          operators_.push_back(
+              Linear{std::move(op), reserve(in_size * out_size * sizeof(Scalar)), reserve(out_size * sizeof(Master))});
           break;
         }
       }
     }
-    weights_ = typename B::template Buffer<Scalar>(weights);
+    weights_ = typename B::template Buffer<std::byte>(weights);
     for (std::size_t i = 0; i < units_.size(); ++i) pack(units_[i], operators_[i], parameters, stream);
-    arena_ = typename B::template Buffer<Scalar>(scratch_ + scratch);
+    arena_ = typename B::template Buffer<std::byte>(scratch_ + scratch);
   }
 
   /// Inference turns a batch norm into y = scale x + shift.
-  void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale,
-            std::vector<HostScalar<B>>& shift) const {
+  void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale, std::vector<Master>& shift) const {
     const auto weight = parameters.at(norm, TensorRole::weight), bias = parameters.at(norm, TensorRole::bias);
     const auto mean = parameters.at(norm, TensorRole::running_mean),
                variance = parameters.at(norm, TensorRole::running_var);
     for (std::size_t c = 0; c < scale.size(); ++c) {
       scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
-      shift[c] = static_cast<HostScalar<B>>(bias[c] - mean[c] * scale[c]);
+      shift[c] = static_cast<Master>(bias[c] - mean[c] * scale[c]);
     }
   }
 
@@ -243,39 +262,35 @@ class InferencePlan {
     const Layer& layer = row(unit.row);
     const auto channels = static_cast<std::size_t>(layer.out);
     std::vector<double> scale(channels, 1.0);
-    std::vector<HostScalar<B>> shift(channels);
+    std::vector<Master> shift(channels);
     if (auto* convolution = std::get_if<Convolution>(&op)) {
       if (unit.norm >= 0) fold(parameters, unit.norm, scale, shift);
       const auto weights = parameters.at(unit.row, TensorRole::weight);
-      std::vector<HostScalar<B>> folded(weights.begin(), weights.end());
+      std::vector<Master> folded(weights.begin(), weights.end());
       parameters.release(unit.row, TensorRole::weight);
       const std::size_t each = folded.size() / channels;
-      for (std::size_t i = 0; i < folded.size(); ++i)
-        folded[i] = static_cast<HostScalar<B>>(folded[i] * scale[i / each]);
+      for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<Master>(folded[i] * scale[i / each]);
       convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
       fold(parameters, unit.row, scale, shift);
-      const std::vector<HostScalar<B>> rounded(scale.begin(), scale.end());
-      B::upload(stream, rounded, weights_.data() + norm->weights);
-      B::upload(stream, shift, weights_.data() + norm->weights + channels);
+      B::upload(stream, std::span<const double>(scale), weights<Master>(norm->scale));
+      B::upload(stream, std::span<const Master>(shift), weights<Master>(norm->shift));
     } else if (auto* linear = std::get_if<Linear>(&op)) {
-      const auto weights = parameters.at(unit.row, TensorRole::weight);
-      B::upload(stream, weights, weights_.data() + linear->weights);
+      B::upload(stream, parameters.at(unit.row, TensorRole::weight), weights<Scalar>(linear->weights));
       parameters.release(unit.row, TensorRole::weight);
-      B::upload(stream, parameters.at(unit.row, TensorRole::bias), weights_.data() + linear->weights + weights.size());
+      B::upload(stream, parameters.at(unit.row, TensorRole::bias), weights<Master>(linear->bias));
     }
   }
 
   void run_unit(typename B::Stream& stream, const Unit& unit, Operator& op) {
-    const Scalar* x = value(unit.input);
-    const Scalar* other = unit.other >= 0 ? value(unit.other) : nullptr;
-    Scalar* y = value(unit.output);
-    Scalar* scratch = arena_.data() + scratch_;
+    const auto* x = value<const Scalar>(unit.input);
+    const auto* other = unit.other >= 0 ? value<const Scalar>(unit.other) : nullptr;
+    auto* y = value<Scalar>(unit.output);
+    std::byte* scratch = arena_.data() + scratch_;
     if (auto* convolution = std::get_if<Convolution>(&op)) {
       convolution->op.run(stream, x, weights_.data() + convolution->weights, y, scratch);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
-      const Scalar* scale = weights_.data() + norm->weights;
-      norm->op.run(stream, x, scale, scale + row(unit.row).out, y);
+      norm->op.run(stream, x, weights<const Master>(norm->scale), weights<const Master>(norm->shift), y);
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&op)) {
       pointwise->forward(stream, x, other, y);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&op)) {
@@ -284,9 +299,8 @@ class InferencePlan {
       average_pool->forward(stream, x, y);
     } else {
       auto& linear = std::get<Linear>(op);
-      const Layer& layer = row(unit.row);
-      const Scalar* weights = weights_.data() + linear.weights;
-      linear.op.forward(stream, x, weights, weights + std::int64_t{layer.in} * layer.out, y, scratch);
+      linear.op.forward(stream, x, weights<const Scalar>(linear.weights), weights<const Master>(linear.bias),
+                        value<Master>(unit.output), scratch);
     }
   }
 
@@ -299,12 +313,19 @@ class InferencePlan {
 
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
     const Extent extent = extents_[static_cast<std::size_t>(unit.output)];
-    std::vector<double> values(static_cast<std::size_t>(n_ * extent.size()));
-    B::download(stream, value(unit.output), std::span(values));
+    std::vector<double> values(count_of(unit.output));
+    if (is_logits(unit.output)) {
+      B::download(stream, value<const Master>(unit.output), std::span(values));
+    } else {
+      B::download(stream, value<const Scalar>(unit.output), std::span(values));
+    }
     observer(row(unit.output - 1).name, extent, values);
   }
 
   const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
+  std::size_t count_of(int index) const {
+    return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
+  }
 
   std::span<const Layer> layers_;
   int n_;
@@ -313,8 +334,8 @@ class InferencePlan {
   std::vector<Operator> operators_;
   std::vector<std::size_t> offsets_;  // of each value, in arena_
   std::size_t scratch_ = 0;           // offset in arena_
-  typename B::template Buffer<Scalar> arena_, weights_;
-  std::vector<HostScalar<B>> logits_;
+  typename B::template Buffer<std::byte> arena_, weights_;
+  std::vector<Master> logits_;
 };
 
 }  // namespace resnext

@@ -23,8 +23,10 @@ namespace resnext {
 template <Backend B>
 class TrainingPlan {
  public:
-  using Scalar = typename B::Scalar;  ///< of the backend
-  using Store = ParameterStore<B>;    ///< where the learned tensors live
+  using Scalar = typename B::Scalar;      ///< of maps and their gradients, and of weights as operators read them
+  using Master = typename B::Master;      ///< of logits and of what is learned
+  using Gradient = typename B::Gradient;  ///< of the gradients of what is learned
+  using Store = ParameterStore<B>;        ///< where the learned tensors live
 
   /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan.
   /// @param ghost_batch images that share batch statistics; 0 for the whole batch
@@ -41,6 +43,7 @@ class TrainingPlan {
     if (ghost_batch < 0 || (ghost_batch > 0 && n % ghost_batch != 0)) {
       throw_error<ShapeError>("a batch of ", n, " images cannot be cut into ghost batches of ", ghost_batch);
     }
+    detail::check_last<B>(layers_);
     build(registry, state);
     place_forward();
     place_backward();
@@ -54,10 +57,10 @@ class TrainingPlan {
 
   /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the mean loss, times the loss
   /// scale.
-  /// @param hyper the `Hyper` scalars, in backend memory
+  /// @param hyper the `Hyper` numbers, in backend memory
   /// @param metrics the `Metric` sums, in backend memory, added to
   /// @param ready called with each bucket of gradients as soon as it is complete
-  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const Scalar* hyper,
+  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const Master* hyper,
            double* metrics, const std::function<void(const typename Store::Bucket&)>& ready,
            const Observer* observer = nullptr, Profile* profile = nullptr) {
     const auto lap = [&](std::size_t unit, std::string_view pass) {
@@ -66,8 +69,8 @@ class TrainingPlan {
       profile->lap([&] { return describe(unit, pass); });
     };
     detail::check_values(images, extents_[0]);
-    B::upload(stream, images.values, value(0));
-    B::upload(stream, labels, labels_.data());
+    B::upload(stream, images.values, value<Scalar>(0));
+    B::upload(stream, labels, at<std::int32_t>(labels_));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       forward(stream, units_[i], steps_[i]);
@@ -75,7 +78,7 @@ class TrainingPlan {
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
     const int logits = units_.back().output;
-    loss_.run(stream, value(logits), labels_.data(), hyper, at(loss_gradient_), metrics);
+    loss_.run(stream, value<Master>(logits), at<std::int32_t>(labels_), hyper, at<Master>(loss_gradient_), metrics);
     std::size_t bucket = 0;
     for (std::size_t i = units_.size(); i-- > 0;) {
       backward(stream, units_[i], steps_[i]);
@@ -94,7 +97,7 @@ class TrainingPlan {
     return convolution == nullptr ? unit_name(units_[unit]) : std::string_view(convolution->implementation());
   }
   /// Bytes of activations, gradients of activations and scratch.
-  std::size_t activation_bytes() const { return arena_.size() * sizeof(Scalar); }
+  std::size_t activation_bytes() const { return arena_.size(); }
 
  private:
   using Operator = std::variant<typename B::Convolution, typename B::BatchNorm, typename B::Pointwise,
@@ -109,7 +112,7 @@ class TrainingPlan {
     std::size_t weight = none, bias = none;    // in the store's flat arrays
     std::size_t mean = none, variance = none;  // in the store's statistics
     std::size_t kept = none;                   // interval: packed weights, saved statistics
-    std::size_t kept_indices = 0;              // offset in indices_: max pool
+    std::size_t kept_indices = none;           // interval: max pool
     std::vector<std::size_t> dy;               // intervals: what readers of the output contributed to its gradient
     std::size_t dx = none, dother = none;      // intervals
   };
@@ -118,18 +121,28 @@ class TrainingPlan {
   /// Time runs forward through the units, over the loss, and backward through them again.
   int backward_time(int step) const { return 2 * step_count() - step; }
   const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
-  std::size_t size_of(int index) const {
+  std::size_t count_of(int index) const {
     return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
   }
-  Scalar* at(std::size_t interval) { return interval == none ? nullptr : arena_.data() + intervals_[interval].offset; }
-  Scalar* value(int index) { return index < 0 ? nullptr : at(value_[static_cast<std::size_t>(index)]); }
+  bool is_logits(int index) const { return index == units_.back().output; }
+  /// Bytes of a value, and of its gradient.
+  std::size_t size_of(int index) const {
+    return count_of(index) * (is_logits(index) ? sizeof(Master) : sizeof(Scalar));
+  }
+  template <class Number>
+  Number* at(std::size_t interval) {
+    return interval == none ? nullptr : reinterpret_cast<Number*>(arena_.data() + intervals_[interval].offset);
+  }
+  template <class Number>
+  Number* value(int index) {
+    return index < 0 ? nullptr : at<Number>(value_[static_cast<std::size_t>(index)]);
+  }
   std::size_t add_interval(std::size_t size, int first, int last) {
     intervals_.push_back({size, first, last, 0});
     return intervals_.size() - 1;
   }
 
   void build(const typename B::Registry& registry, const StateDict& state) {
-    std::size_t indices = 0;
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
@@ -167,7 +180,7 @@ class TrainingPlan {
         case UnitKind::max_pool: {
           const PoolShape shape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding};
           steps_.push_back(Step(typename B::MaxPool(shape, layer.name)));
-          steps_.back().kept_indices = std::exchange(indices, indices + static_cast<std::size_t>(shape.output_size()));
+          steps_.back().kept_indices = static_cast<std::size_t>(shape.output_size());
           break;
         }
         case UnitKind::average_pool:
@@ -183,7 +196,6 @@ class TrainingPlan {
         }
       }
     }
-    indices_ = typename B::template Buffer<std::uint8_t>(indices);
   }
 
   /// Values live from their unit to their last reader, the backward pass included.
@@ -204,9 +216,12 @@ class TrainingPlan {
       touch(unit.input, reads_input_again ? back : i);
       if (unit.other >= 0) touch(unit.other, i);
       if (unit.relu) touch(unit.output, back);
-      if (step.kept != none) step.kept = add_interval(step.kept, i, back);
+      for (std::size_t* kept : {&step.kept, &step.kept_indices}) {  // from bytes to intervals
+        if (*kept != none) *kept = add_interval(*kept, i, back);
+      }
     }
     touch(units_.back().output, step_count());
+    labels_ = add_interval(static_cast<std::size_t>(n_) * sizeof(std::int32_t), 0, step_count());
   }
 
   /// Gradients live from the reader that contributes them to the unit that uses them up. A value that is read twice
@@ -254,32 +269,31 @@ class TrainingPlan {
   }
 
   void allocate() {
-    const std::size_t size = plan_memory(intervals_);
-    scratch_offset_ = size;
-    arena_ = typename B::template Buffer<Scalar>(size + scratch_);
-    labels_ = typename B::template Buffer<std::int32_t>(static_cast<std::size_t>(n_));
+    scratch_offset_ = plan_memory(intervals_, B::alignment);
+    arena_ = typename B::template Buffer<std::byte>(scratch_offset_ + scratch_);
   }
 
   void forward(typename B::Stream& stream, const Unit& unit, Step& step) {
-    const Scalar* x = value(unit.input);
-    const Scalar* other = value(unit.other);
-    Scalar* y = value(unit.output);
-    const Scalar* weights = store_->weights();
+    const auto* x = value<const Scalar>(unit.input);
+    const auto* other = value<const Scalar>(unit.other);
+    auto* y = value<Scalar>(unit.output);
+    const Master* weights = store_->weights();
+    const Scalar* operands = store_->operands();
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
-      convolution->forward(stream, x, weights + step.weight, y, at(step.kept), scratch());
+      convolution->forward(stream, x, operands + step.weight, y, at<std::byte>(step.kept), scratch());
     } else if (auto* norm = std::get_if<typename B::BatchNorm>(&step.op)) {
-      Scalar* statistics = store_->statistics();
+      Master* statistics = store_->statistics();
       norm->forward(stream, x, other, weights + step.weight, weights + step.bias, statistics + step.mean,
-                    statistics + step.variance, y, at(step.kept), scratch());
+                    statistics + step.variance, y, at<std::byte>(step.kept), scratch());
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
       pointwise->forward(stream, x, other, y);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
-      max_pool->forward(stream, x, y, indices_.data() + step.kept_indices);
+      max_pool->forward(stream, x, y, at<std::uint8_t>(step.kept_indices));
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
       average_pool->forward(stream, x, y);
     } else {
-      std::get<typename B::Linear>(step.op).forward(stream, x, weights + step.weight, weights + step.bias, y,
-                                                    scratch());
+      std::get<typename B::Linear>(step.op).forward(stream, x, operands + step.weight, weights + step.bias,
+                                                    value<Master>(unit.output), scratch());
     }
   }
 
@@ -287,32 +301,35 @@ class TrainingPlan {
     auto* norm = std::get_if<typename B::BatchNorm>(&step.op);
     // A batch norm adds a second contribution on the way; all others are added beforehand.
     const std::size_t taken = norm != nullptr ? 2 : 1;
-    Scalar* dy = at(step.dy[0]);
+    auto* dy = at<Scalar>(step.dy[0]);
     for (std::size_t i = taken; i < step.dy.size(); ++i) {
-      B::accumulate(stream, at(step.dy[i]), dy, static_cast<std::int64_t>(size_of(unit.output)));
+      B::accumulate(stream, at<const Scalar>(step.dy[i]), dy, static_cast<std::int64_t>(count_of(unit.output)));
     }
-    const Scalar* dy2 = taken == 2 && step.dy.size() > 1 ? at(step.dy[1]) : nullptr;
-    const Scalar* x = value(unit.input);
-    const Scalar* y = value(unit.output);
-    const Scalar* weights = store_->weights();
-    Scalar* gradients = store_->gradients();
-    Scalar* dx = at(step.dx);
+    const auto* dy2 = taken == 2 && step.dy.size() > 1 ? at<const Scalar>(step.dy[1]) : nullptr;
+    const auto* x = value<const Scalar>(unit.input);
+    const auto* y = value<const Scalar>(unit.output);
+    const Master* weights = store_->weights();
+    const Scalar* operands = store_->operands();
+    Gradient* gradients = store_->gradients();
+    auto* dx = at<Scalar>(step.dx);
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
       convolution->backward_weights(stream, x, dy, gradients + step.weight, scratch());
-      if (dx != nullptr) convolution->backward_data(stream, dy, weights + step.weight, dx, at(step.kept), scratch());
+      if (dx != nullptr) {
+        convolution->backward_data(stream, dy, operands + step.weight, dx, at<std::byte>(step.kept), scratch());
+      }
     } else if (norm != nullptr) {
-      norm->backward(stream, x, y, dy, dy2, weights + step.weight, weights + step.bias, at(step.kept), dx,
-                     at(step.dother), gradients + step.weight, gradients + step.bias, scratch());
+      norm->backward(stream, x, y, dy, dy2, weights + step.weight, weights + step.bias, at<const std::byte>(step.kept),
+                     dx, at<Scalar>(step.dother), gradients + step.weight, gradients + step.bias, scratch());
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
-      if (step.dother != none) pointwise->backward(stream, y, dy, at(step.dother));
+      if (step.dother != none) pointwise->backward(stream, y, dy, at<Scalar>(step.dother));
       pointwise->backward(stream, y, dy, dx);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
-      max_pool->backward(stream, dy, indices_.data() + step.kept_indices, dx);
+      max_pool->backward(stream, dy, at<const std::uint8_t>(step.kept_indices), dx);
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
       average_pool->backward(stream, dy, dx);
     } else {
-      std::get<typename B::Linear>(step.op).backward(stream, x, weights + step.weight, dy, dx, gradients + step.weight,
-                                                     gradients + step.bias, scratch());
+      std::get<typename B::Linear>(step.op).backward(stream, x, operands + step.weight, at<const Master>(step.dy[0]),
+                                                     dx, gradients + step.weight, gradients + step.bias, scratch());
     }
   }
 
@@ -325,12 +342,16 @@ class TrainingPlan {
   }
 
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
-    std::vector<double> values(size_of(unit.output));
-    B::download(stream, value(unit.output), std::span(values));
+    std::vector<double> values(count_of(unit.output));
+    if (is_logits(unit.output)) {
+      B::download(stream, value<const Master>(unit.output), std::span(values));
+    } else {
+      B::download(stream, value<const Scalar>(unit.output), std::span(values));
+    }
     observer(row(unit.output - 1).name, extents_[static_cast<std::size_t>(unit.output)], values);
   }
 
-  Scalar* scratch() { return arena_.data() + scratch_offset_; }
+  std::byte* scratch() { return arena_.data() + scratch_offset_; }
 
   std::span<const Layer> layers_;
   Store* store_;
@@ -341,12 +362,10 @@ class TrainingPlan {
   typename B::CrossEntropy loss_;
   std::vector<Step> steps_;
   std::vector<MemoryInterval> intervals_;
-  std::vector<std::size_t> value_;  // interval of each value
-  std::size_t loss_gradient_ = 0;
+  std::vector<std::size_t> value_;              // interval of each value
+  std::size_t labels_ = 0, loss_gradient_ = 0;  // intervals
   std::size_t scratch_ = 0, scratch_offset_ = 0;
-  typename B::template Buffer<Scalar> arena_;
-  typename B::template Buffer<std::uint8_t> indices_;
-  typename B::template Buffer<std::int32_t> labels_;
+  typename B::template Buffer<std::byte> arena_;
 };
 
 }  // namespace resnext
