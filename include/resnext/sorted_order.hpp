@@ -10,8 +10,8 @@
 
 namespace resnext::detail {
 
-/// The numbers 0 to `count` - 1, sorted; those that are equal stay as they are. A compiler makes one sort for all who ask
-/// here, where each std::sort costs it several milliseconds in every file that includes one.
+/// The numbers 0 to `count` - 1, sorted; those that are equal stay as they are. A compiler makes one sort for all who
+/// ask here, where each std::sort costs it several milliseconds in every file that includes one.
 inline std::vector<std::size_t> sorted_order(std::size_t count,
                                              const std::function<bool(std::size_t, std::size_t)>& less) {
   std::vector<std::size_t> order(count);

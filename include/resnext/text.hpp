@@ -27,8 +27,8 @@ std::string exact_text(T number) {
   return {text, std::to_chars(text, text + sizeof text, number).ptr};
 }
 
-/// A piece of a message: text or a number, which is spelled as a stream would, but a stream's headers are a third of the
-/// time it takes to include resnext.hpp. It is not a template, so that a message costs the compiler little.
+/// A piece of a message: text or a number, which is spelled as a stream would, but a stream's headers are a third of
+/// the time it takes to include resnext.hpp. It is not a template, so that a message costs the compiler little.
 class TextPart {
  public:
   TextPart(std::string_view text) : text_(text) {}
@@ -43,11 +43,21 @@ class TextPart {
 
   void append_to(std::string& text) const {
     switch (kind_) {
-      case Kind::text: text += text_; break;
-      case Kind::character: text += character_; break;
-      case Kind::real: text += general_text(real_); break;
-      case Kind::integer: text += std::to_string(integer_); break;
-      case Kind::natural: text += std::to_string(natural_); break;
+      case Kind::text:
+        text += text_;
+        break;
+      case Kind::character:
+        text += character_;
+        break;
+      case Kind::real:
+        text += general_text(real_);
+        break;
+      case Kind::integer:
+        text += std::to_string(integer_);
+        break;
+      case Kind::natural:
+        text += std::to_string(natural_);
+        break;
     }
   }
 

@@ -53,7 +53,8 @@ class Mismatch {
   }
   /// @throws FileError if anything was added.
   void check(const std::string& path) const {
-    static constexpr std::array<std::string_view, 4> kinds{"missing", "of another shape", "of another type", "unexpected"};
+    static constexpr std::array<std::string_view, 4> kinds{"missing", "of another shape", "of another type",
+                                                           "unexpected"};
     std::string text;
     for (std::size_t i = 0; i < kinds.size(); ++i) {
       const auto& [count, names] = found_[i];
