@@ -6,10 +6,14 @@
 /// Every `run`, `forward` and `backward` enqueues on a `Stream` and may return at once: none takes or returns a host
 /// scalar. Outputs are assigned, never added to, unless it is said.
 ///
-/// Three types of numbers are in a backend's memory. `Scalar` is that of maps, `[N, H, W, C]` and dense, and of weights
-/// as operators read them. `Master` is that of what is learned, of batch norms' running statistics, of logits and of
-/// hyper-parameters: what 16 bits would lose. `Gradient` is that of the learned tensors' gradients. All other memory is
-/// bytes.
+/// Three types of numbers are in a backend's memory. `Scalar` is that of maps `[N, H, W, C]` and of weights as
+/// operators read them. `Master` is that of what is learned, of batch norms' running statistics, of logits `[N, K]` and
+/// of hyper-parameters: what 16 bits would lose. `Gradient` is that of the learned tensors' gradients. All other memory
+/// is bytes.
+///
+/// How maps and learned tensors lie in memory is the backend's: their order, and what is between them. It says how many
+/// numbers each takes, and moves them from and to the order of files; all flat arrays of learned tensors have one
+/// order, and what lies between their numbers stays finite in gradients. Logits are dense.
 #pragma once
 
 #include <array>
@@ -116,6 +120,7 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
                            const typename B::Scalar* x, typename B::Scalar* y, const typename B::Master* m,
                            typename B::Master* to, const typename B::Gradient* g, typename B::Gradient* dw, std::byte* bytes,
                            double* metrics, std::uint8_t* indices, std::int32_t* labels, std::int64_t size,
+                           const MapShape& map, const TensorShape& tensor,
                            typename B::InferenceConvolution& inference, typename B::Convolution& convolution,
                            typename B::BatchNorm& norm, typename B::ScaleShift& scale_shift, typename B::Pointwise& pointwise,
                            typename B::MaxPool& max_pool, typename B::AveragePool& average_pool, typename B::Linear& linear,
@@ -133,16 +138,22 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   stream.join();
   { B::name() } -> std::convertible_to<std::string_view>;
 
-  B::upload(stream, std::span<const float>(), y);               // numbers of the host, rounded
-  B::upload(stream, std::span<const float>(), to);
-  B::upload(stream, std::span<const double>(), to);
+  { B::map_size(map) } -> std::convertible_to<std::size_t>;     // numbers that it takes
+  B::upload_map(stream, std::span<const float>(), map, y);      // [N, H, W, C] of the host, rounded
+  B::download_map(stream, x, map, std::span<double>());         // to the host; waits
+  { B::tensor_size(tensor) } -> std::convertible_to<std::size_t>;  // numbers that it takes
+  B::upload_tensor(stream, std::span<const float>(), tensor, to);  // of the host, in the order of files
+  B::upload_tensor(stream, std::span<const float>(), tensor, y);   // rounded
+  B::upload_tensor(stream, std::span<const double>(), tensor, to);
+  B::download_tensor(stream, m, tensor, std::span<float>());    // to the host; waits
+  B::download_tensor(stream, m, tensor, std::span<double>());
+  B::download_tensor(stream, g, tensor, std::span<float>());
+  B::download_tensor(stream, g, tensor, std::span<double>());
+  B::upload(stream, std::span<const double>(), to);             // dense numbers of the host
   B::upload(stream, std::span<const std::int32_t>(), labels);
-  B::download(stream, x, std::span<double>());                  // numbers to the host; waits
-  B::download(stream, m, std::span<float>());
+  B::download(stream, m, std::span<typename B::Master>());      // to the host; waits
   B::download(stream, m, std::span<double>());
-  B::download(stream, g, std::span<float>());
-  B::download(stream, g, std::span<double>());
-  B::download(stream, metrics, std::span<double>());            // waits
+  B::download(stream, metrics, std::span<double>());
   B::clear(stream, metrics, size);                              // zeros
   B::finish(stream);                                            // waits for all that was enqueued
   B::accumulate(stream, x, y, size);                            // y += x

@@ -2,6 +2,7 @@
 /// The shapes and options that operators are built from, the same for every backend.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 namespace resnext {
@@ -66,6 +67,16 @@ struct MapShape {
 
   /// Numbers in it.
   constexpr std::int64_t size() const { return std::int64_t{n} * h * w * c; }
+};
+
+/// A tensor that is learned, or one of batch norm's statistics, as files have it: a convolution's weights
+/// `[out, in / groups, kernel, kernel]`, a fully connected layer's `[out, in]`, and `[c]`.
+struct TensorShape {
+  int rank = 1;                               ///< dimensions
+  std::array<int, 4> extents = {1, 1, 1, 1};  ///< the first `rank` count, the others are 1
+
+  /// Numbers in it.
+  constexpr std::int64_t size() const { return std::int64_t{extents[0]} * extents[1] * extents[2] * extents[3]; }
 };
 
 /// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into `ghost_batches` equal

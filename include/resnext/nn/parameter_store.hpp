@@ -50,7 +50,8 @@ class ParameterStore {
         if (slot == nullptr) continue;
         auto& at = slot->entry.learned() ? learned : statistics;
         places_[static_cast<std::size_t>(slot - tensors.data())] = at;
-        const std::size_t room = (slot->size + 15) / 16 * 16;  // rows of a vector register, zero at the end
+        // rows of a vector register, zero at the end
+        const std::size_t room = (B::tensor_size(shape_of(*slot)) + 15) / 16 * 16;
         at += room;
         if (!slot->entry.learned()) continue;
         const bool decayed = decay == Decay::all || slot->entry.rank > 1;
@@ -86,8 +87,9 @@ class ParameterStore {
   /// Copies a flat array of this store, weights(), gradients() or velocities(), to the learned tensors of `state`.
   template <class Number>
   void download(const Number* flat, StateDict& state, typename B::Stream& stream) const {
-    for_each_slot(state, true,
-                  [&](const StateDict::Slot& slot, std::size_t at) { B::download(stream, flat + at, state[slot]); });
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::download_tensor(stream, flat + at, shape_of(slot), state[slot]);
+    });
   }
   /// Shows a flat array of this store, tensor by tensor: `visit(name, std::span<const double>)`.
   template <class Number, class Visit>
@@ -95,15 +97,15 @@ class ParameterStore {
     std::vector<double> values;
     for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
       values.resize(slot.size);
-      B::download(stream, flat + at, std::span(values));
+      B::download_tensor(stream, flat + at, shape_of(slot), std::span(values));
       visit(slot.entry.name().view(), std::span<const double>(values));
     });
   }
   /// Copies BN's running statistics from the host.
   void upload_statistics(const StateDict& state, typename B::Stream& stream) {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
-      B::upload(stream, state[slot], statistics_.data() + at);
-      B::upload(stream, state[slot], kept_statistics_.data() + at);
+      B::upload_tensor(stream, state[slot], shape_of(slot), statistics_.data() + at);
+      B::upload_tensor(stream, state[slot], shape_of(slot), kept_statistics_.data() + at);
     });
   }
   /// Keeps the running statistics of this step or, where its metrics are not finite, takes the kept ones back.
@@ -114,7 +116,7 @@ class ParameterStore {
   /// Copies BN's running statistics to the host.
   void download_statistics(StateDict& state, typename B::Stream& stream) const {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
-      B::download(stream, statistics_.data() + at, state[slot]);
+      B::download_tensor(stream, statistics_.data() + at, shape_of(slot), state[slot]);
     });
   }
 
@@ -152,9 +154,11 @@ class ParameterStore {
   using Masters = typename B::template Buffer<Master>;
   static constexpr bool read_as_learned = std::is_same_v<Scalar, Master>;
 
+  static TensorShape shape_of(const StateDict::Slot& slot) { return {slot.entry.rank, slot.entry.shape}; }
   void upload(const StateDict& state, Master* flat, typename B::Stream& stream) const {
-    for_each_slot(state, true,
-                  [&](const StateDict::Slot& slot, std::size_t at) { B::upload(stream, state[slot], flat + at); });
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::upload_tensor(stream, state[slot], shape_of(slot), flat + at);
+    });
   }
   template <class Visit>
   void for_each_slot(const StateDict& state, bool learned, Visit&& visit) const {

@@ -37,6 +37,27 @@ struct HostMemory {
     convert(from, to);
   }
   static void upload(HostStream&, std::span<const std::int32_t> from, std::int32_t* to) { convert(from, to); }
+
+  // Maps and learned tensors lie as on the host, dense and in the order of files.
+  static std::size_t map_size(const MapShape& shape) { return static_cast<std::size_t>(shape.size()); }
+  template <class To>
+  static void upload_map(HostStream&, std::span<const float> from, const MapShape&, To* to) {
+    convert(from, to);
+  }
+  template <class From>
+  static void download_map(HostStream& stream, const From* from, const MapShape&, std::span<double> to) {
+    download(stream, from, to);
+  }
+  static std::size_t tensor_size(const TensorShape& shape) { return static_cast<std::size_t>(shape.size()); }
+  template <class Host, class To>
+  static void upload_tensor(HostStream&, std::span<const Host> from, const TensorShape&, To* to) {
+    convert(from, to);
+  }
+  template <class From, class Host>
+  static void download_tensor(HostStream& stream, const From* from, const TensorShape&, std::span<Host> to) {
+    download(stream, from, to);
+  }
+
   template <class From>
   static void download(HostStream& stream, const From* from, std::span<float> to) {
     stream.join();

@@ -113,7 +113,7 @@ class InferencePlan {
   std::span<const Master> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr,
                               Profile* profile = nullptr) {
     detail::check_values(images, extents_[0]);
-    B::upload(stream, images.values, value<Scalar>(0));
+    B::upload_map(stream, images.values, map_of(0), value<Scalar>(0));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       run_unit(stream, units_[i], operators_[i]);
@@ -177,7 +177,7 @@ class InferencePlan {
       intervals[interval_of[static_cast<std::size_t>(index)]].last = step;
     };
     const auto size_of = [&](int index) {
-      return count_of(index) * (is_logits(index) ? sizeof(Master) : sizeof(Scalar));
+      return is_logits(index) ? count_of(index) * sizeof(Master) : B::map_size(map_of(index)) * sizeof(Scalar);
     };
     intervals.push_back({size_of(0), 0, 0});
     for (int step = 0; step < static_cast<int>(units_.size()); ++step) {
@@ -207,7 +207,7 @@ class InferencePlan {
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
-      const MapShape map{n_, in.h, in.w, in.c};
+      const MapShape map = map_of(unit.input);
       switch (unit.kind) {
         case UnitKind::convolution: {
           typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in),
@@ -218,7 +218,7 @@ class InferencePlan {
           break;
         }
         case UnitKind::batch_norm: {
-          const std::size_t size = static_cast<std::size_t>(in.c) * sizeof(Master);
+          const std::size_t size = B::tensor_size(channels_of(layer)) * sizeof(Master);
           operators_.push_back(ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(size), reserve(size)});
           break;
         }
@@ -235,9 +235,8 @@ class InferencePlan {
         case UnitKind::linear: {
           typename B::Linear op(LinearShape{n_, layer.in, layer.out}, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          const auto in_size = static_cast<std::size_t>(layer.in), out_size = static_cast<std::size_t>(layer.out);
-          operators_.push_back(
-              Linear{std::move(op), reserve(in_size * out_size * sizeof(Scalar)), reserve(out_size * sizeof(Master))});
+          operators_.push_back(Linear{std::move(op), reserve(B::tensor_size(matrix_of(layer)) * sizeof(Scalar)),
+                                      reserve(B::tensor_size(channels_of(layer)) * sizeof(Master))});
           break;
         }
       }
@@ -273,12 +272,14 @@ class InferencePlan {
       convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
       fold(parameters, unit.row, scale, shift);
-      B::upload(stream, std::span<const double>(scale), weights<Master>(norm->scale));
-      B::upload(stream, std::span<const Master>(shift), weights<Master>(norm->shift));
+      B::upload_tensor(stream, std::span<const double>(scale), channels_of(layer), weights<Master>(norm->scale));
+      B::upload_tensor(stream, std::span<const Master>(shift), channels_of(layer), weights<Master>(norm->shift));
     } else if (auto* linear = std::get_if<Linear>(&op)) {
-      B::upload(stream, parameters.at(unit.row, TensorRole::weight), weights<Scalar>(linear->weights));
+      B::upload_tensor(stream, parameters.at(unit.row, TensorRole::weight), matrix_of(layer),
+                       weights<Scalar>(linear->weights));
       parameters.release(unit.row, TensorRole::weight);
-      B::upload(stream, parameters.at(unit.row, TensorRole::bias), weights<Master>(linear->bias));
+      B::upload_tensor(stream, parameters.at(unit.row, TensorRole::bias), channels_of(layer),
+                       weights<Master>(linear->bias));
     }
   }
 
@@ -317,15 +318,19 @@ class InferencePlan {
     if (is_logits(unit.output)) {
       B::download(stream, value<const Master>(unit.output), std::span(values));
     } else {
-      B::download(stream, value<const Scalar>(unit.output), std::span(values));
+      B::download_map(stream, value<const Scalar>(unit.output), map_of(unit.output), std::span(values));
     }
     observer(row(unit.output - 1).name, extent, values);
   }
 
   const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
-  std::size_t count_of(int index) const {
-    return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
+  MapShape map_of(int index) const {
+    const auto [h, w, c] = extents_[static_cast<std::size_t>(index)];
+    return {n_, h, w, c};
   }
+  std::size_t count_of(int index) const { return static_cast<std::size_t>(map_of(index).size()); }
+  static TensorShape channels_of(const Layer& layer) { return {1, {layer.out, 1, 1, 1}}; }
+  static TensorShape matrix_of(const Layer& layer) { return {2, {layer.out, layer.in, 1, 1}}; }
 
   std::span<const Layer> layers_;
   int n_;

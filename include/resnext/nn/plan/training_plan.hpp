@@ -69,7 +69,7 @@ class TrainingPlan {
       profile->lap([&] { return describe(unit, pass); });
     };
     detail::check_values(images, extents_[0]);
-    B::upload(stream, images.values, value<Scalar>(0));
+    B::upload_map(stream, images.values, map_of(0), value<Scalar>(0));
     B::upload(stream, labels, at<std::int32_t>(labels_));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
@@ -121,13 +121,15 @@ class TrainingPlan {
   /// Time runs forward through the units, over the loss, and backward through them again.
   int backward_time(int step) const { return 2 * step_count() - step; }
   const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
-  std::size_t count_of(int index) const {
-    return static_cast<std::size_t>(n_ * extents_[static_cast<std::size_t>(index)].size());
+  MapShape map_of(int index) const {
+    const auto [h, w, c] = extents_[static_cast<std::size_t>(index)];
+    return {n_, h, w, c};
   }
+  std::size_t count_of(int index) const { return static_cast<std::size_t>(map_of(index).size()); }
   bool is_logits(int index) const { return index == units_.back().output; }
   /// Bytes of a value, and of its gradient.
   std::size_t size_of(int index) const {
-    return count_of(index) * (is_logits(index) ? sizeof(Master) : sizeof(Scalar));
+    return is_logits(index) ? count_of(index) * sizeof(Master) : B::map_size(map_of(index)) * sizeof(Scalar);
   }
   template <class Number>
   Number* at(std::size_t interval) {
@@ -146,7 +148,7 @@ class TrainingPlan {
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
-      const MapShape map{n_, in.h, in.w, in.c};
+      const MapShape map = map_of(unit.input);
       const auto place = [&](TensorRole role) { return store_->place(state, unit.row, role); };
       switch (unit.kind) {
         case UnitKind::convolution: {
@@ -303,7 +305,8 @@ class TrainingPlan {
     const std::size_t taken = norm != nullptr ? 2 : 1;
     auto* dy = at<Scalar>(step.dy[0]);
     for (std::size_t i = taken; i < step.dy.size(); ++i) {
-      B::accumulate(stream, at<const Scalar>(step.dy[i]), dy, static_cast<std::int64_t>(count_of(unit.output)));
+      B::accumulate(stream, at<const Scalar>(step.dy[i]), dy,
+                    static_cast<std::int64_t>(B::map_size(map_of(unit.output))));
     }
     const auto* dy2 = taken == 2 && step.dy.size() > 1 ? at<const Scalar>(step.dy[1]) : nullptr;
     const auto* x = value<const Scalar>(unit.input);
@@ -346,7 +349,7 @@ class TrainingPlan {
     if (is_logits(unit.output)) {
       B::download(stream, value<const Master>(unit.output), std::span(values));
     } else {
-      B::download(stream, value<const Scalar>(unit.output), std::span(values));
+      B::download_map(stream, value<const Scalar>(unit.output), map_of(unit.output), std::span(values));
     }
     observer(row(unit.output - 1).name, extents_[static_cast<std::size_t>(unit.output)], values);
   }
