@@ -149,10 +149,15 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   B::download_tensor(stream, m, tensor, std::span<double>());
   B::download_tensor(stream, g, tensor, std::span<float>());
   B::download_tensor(stream, g, tensor, std::span<double>());
-  B::upload(stream, std::span<const double>(), to);             // dense numbers of the host
+  B::upload(stream, std::span<const float>(), y);               // dense numbers of the host, rounded
+  B::upload(stream, std::span<const float>(), to);
+  B::upload(stream, std::span<const float>(), dw);
+  B::upload(stream, std::span<const double>(), to);
   B::upload(stream, std::span<const std::int32_t>(), labels);
   B::download(stream, m, std::span<typename B::Master>());      // to the host; waits
+  B::download(stream, x, std::span<double>());
   B::download(stream, m, std::span<double>());
+  B::download(stream, g, std::span<double>());
   B::download(stream, metrics, std::span<double>());
   B::clear(stream, metrics, size);                              // zeros
   B::finish(stream);                                            // waits for all that was enqueued

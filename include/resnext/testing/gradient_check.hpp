@@ -52,10 +52,11 @@ struct TestTensor {
 template <class B, bool constant>
 class TestPointer {
  public:
+  /// Const for what may only be read.
   template <class Number>
   using Qualified = std::conditional_t<constant, const Number, Number>;
 
-  TestPointer() = default;
+  /// Null where there is no tensor.
   explicit TestPointer(void* data) : data_(data) {}
   /// Of the backend's numbers, whatever type they are.
   template <class Number>
@@ -70,7 +71,7 @@ class TestPointer {
   Qualified<typename B::Scalar>& operator[](std::size_t i) const { return get()[i]; }
 
  private:
-  void* data_ = nullptr;
+  void* data_;
 };
 
 /// An operator as the checker sees it: named tensors, and two functions on backend memory.
