@@ -68,7 +68,7 @@ class TestPointer {
     return static_cast<Qualified<Number>*>(data_);
   }
   /// A number of a map.
-  Qualified<typename B::Scalar>& operator[](std::size_t i) const { return get()[i]; }
+  Qualified<typename B::Scalar>& operator[](std::integral auto i) const { return get()[i]; }
 
  private:
   void* data_;
