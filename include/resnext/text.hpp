@@ -31,32 +31,32 @@ std::string exact_text(T number) {
 /// the time it takes to include resnext.hpp. It is not a template, so that a message costs the compiler little.
 class TextPart {
  public:
-  TextPart(std::string_view text) : text_(text) {}
-  TextPart(const std::string& text) : text_(text) {}
-  TextPart(const char* text) : text_(text) {}
-  TextPart(char character) : kind_(Kind::character), character_(character) {}
-  TextPart(double number) : kind_(Kind::real), real_(number) {}
+  TextPart(std::string_view text) : value_{.text = text} {}
+  TextPart(const std::string& text) : value_{.text = text} {}
+  TextPart(const char* text) : value_{.text = text} {}
+  TextPart(char character) : kind_(Kind::character), value_{.character = character} {}
+  TextPart(double number) : kind_(Kind::real), value_{.real = number} {}
   template <std::signed_integral T>
-  TextPart(T number) : kind_(Kind::integer), integer_(number) {}
+  TextPart(T number) : kind_(Kind::integer), value_{.integer = number} {}
   template <std::unsigned_integral T>
-  TextPart(T number) : kind_(Kind::natural), natural_(number) {}
+  TextPart(T number) : kind_(Kind::natural), value_{.natural = number} {}
 
   void append_to(std::string& text) const {
     switch (kind_) {
       case Kind::text:
-        text += text_;
+        text += value_.text;
         break;
       case Kind::character:
-        text += character_;
+        text += value_.character;
         break;
       case Kind::real:
-        text += general_text(real_);
+        text += general_text(value_.real);
         break;
       case Kind::integer:
-        text += std::to_string(integer_);
+        text += std::to_string(value_.integer);
         break;
       case Kind::natural:
-        text += std::to_string(natural_);
+        text += std::to_string(value_.natural);
         break;
     }
   }
@@ -66,12 +66,12 @@ class TextPart {
 
   Kind kind_ = Kind::text;
   union {
-    std::string_view text_;
-    char character_;
-    double real_;
-    long long integer_;
-    unsigned long long natural_;
-  };
+    std::string_view text;
+    char character;
+    double real;
+    long long integer;
+    unsigned long long natural;
+  } value_;
 };
 
 inline std::string joined_parts(std::initializer_list<TextPart> parts) {
