@@ -191,7 +191,7 @@ class Trainer {
   /// Waits, reads the sums of this rank since the last call, and clears them.
   TrainingMetrics read_metrics() {
     std::array<double, static_cast<std::size_t>(Metric::count)> sums{};
-    B::download(core_->stream, core_->metrics.data(), std::span(sums));
+    B::download(core_->stream, core_->metrics.data(), std::span<double>(sums));
     B::clear(core_->stream, core_->metrics.data(), static_cast<std::int64_t>(sums.size()));
     return {sums[0], sums[1], sums[2]};
   }

@@ -28,15 +28,16 @@ inline void discard_step(std::int64_t images, double* metrics) {
 struct HostMemory {
   static constexpr std::size_t alignment = 64;  // a cache line, and the longest vector
 
-  template <class To>
-  static void upload(HostStream&, std::span<const float> from, To* to) {
+  // Templates, since a compiler weighs overloads for spans at some length, each time.
+  template <class Host, class To>
+  static void upload(HostStream&, std::span<const Host> from, To* to) {
     convert(from, to);
   }
-  template <class To>
-  static void upload(HostStream&, std::span<const double> from, To* to) {
-    convert(from, to);
+  template <class From, class Host>
+  static void download(HostStream& stream, const From* from, std::span<Host> to) {
+    stream.join();
+    convert(std::span<const From>(from, to.size()), to.data());
   }
-  static void upload(HostStream&, std::span<const std::int32_t> from, std::int32_t* to) { convert(from, to); }
 
   // Maps and learned tensors lie as on the host, dense and in the order of files.
   static std::size_t map_size(const MapShape& shape) { return static_cast<std::size_t>(shape.size()); }
@@ -58,16 +59,6 @@ struct HostMemory {
     download(stream, from, to);
   }
 
-  template <class From>
-  static void download(HostStream& stream, const From* from, std::span<float> to) {
-    stream.join();
-    convert(std::span<const From>(from, to.size()), to.data());
-  }
-  template <class From>
-  static void download(HostStream& stream, const From* from, std::span<double> to) {
-    stream.join();
-    convert(std::span<const From>(from, to.size()), to.data());
-  }
   template <class From, class To>
   static void round(HostStream&, const From* from, To* to, std::int64_t size) {
     convert(std::span<const From>(from, static_cast<std::size_t>(size)), to);
