@@ -16,7 +16,8 @@ inline std::vector<std::size_t> sorted_order(std::size_t count,
                                              const std::function<bool(std::size_t, std::size_t)>& less) {
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return less(a, b); });
+  // equal ones in the order of their numbers
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return a < b ? !less(b, a) : less(a, b); });
   return order;
 }
 
