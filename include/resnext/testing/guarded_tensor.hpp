@@ -54,7 +54,8 @@ class GuardedTensor {
   template <class Visit>
   auto with_type(const Visit& visit) const {
     if (type_ == TestNumber::master) return visit(typename B::Master());
-    return type_ == TestNumber::gradient ? visit(typename B::Gradient()) : visit(typename B::Scalar());
+    if (type_ == TestNumber::gradient) return visit(typename B::Gradient());
+    return visit(typename B::Scalar());
   }
   template <class Number>
   Number* numbers(Number) {
