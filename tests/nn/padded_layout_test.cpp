@@ -47,20 +47,12 @@ Numbers dense(const double* map, const MapShape& s) { return dense_rows(map, cou
 Numbers dense_if(bool there, const double* map, const MapShape& s) { return there ? dense(map, s) : Numbers(); }
 void pad(const Numbers& from, double* map, const MapShape& s) { pad_rows(from, map, s.c, poison); }
 
-/// From [out, in, k, k] to [out, k, k, in] and back; `window` is k k.
-Numbers last_to_second(const Numbers& from, std::size_t window, std::size_t in) {
+/// Exchanges the last two dimensions of `[..., rows, columns]`: from [out, in, k k] to [out, k k, in] and back.
+Numbers exchanged(const Numbers& from, std::size_t rows, std::size_t columns) {
   Numbers to(from.size());
   for (std::size_t i = 0; i < from.size(); ++i) {
-    const std::size_t out = i / (window * in), tap = i / in % window, channel = i % in;
-    to[(out * in + channel) * window + tap] = from[i];
-  }
-  return to;
-}
-Numbers second_to_last(const Numbers& from, std::size_t window, std::size_t in) {
-  Numbers to(from.size());
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    const std::size_t out = i / (window * in), channel = i / window % in, tap = i % window;
-    to[(out * window + tap) * in + channel] = from[i];
+    const std::size_t matrix = i / (rows * columns), row = i / columns % rows, column = i % columns;
+    to[(matrix * columns + column) * rows + row] = from[i];
   }
   return to;
 }
@@ -69,13 +61,13 @@ std::size_t window(const TensorShape& s) { return count(s.extents[2]) * count(s.
 std::size_t rows(const TensorShape& s) { return count(s.extents[0]) * window(s); }
 Numbers dense(const double* tensor, const TensorShape& s) {
   if (s.rank == 1) return {tensor, tensor + s.size()};
-  return last_to_second(dense_rows(tensor, rows(s), s.extents[1]), window(s), count(s.extents[1]));
+  return exchanged(dense_rows(tensor, rows(s), s.extents[1]), window(s), count(s.extents[1]));
 }
 void pad(const Numbers& from, double* tensor, const TensorShape& s, double between) {
   if (s.rank == 1) {
     std::copy(from.begin(), from.end(), tensor);
   } else {
-    pad_rows(second_to_last(from, window(s), count(s.extents[1])), tensor, s.extents[1], between);
+    pad_rows(exchanged(from, count(s.extents[1]), window(s)), tensor, s.extents[1], between);
   }
 }
 

@@ -87,13 +87,14 @@ concept BuildsOperators = std::constructible_from<typename B::InferenceConvoluti
     std::constructible_from<typename B::CrossEntropy, const LossShape&> &&
     std::constructible_from<typename B::Update, const SgdOptions&, std::span<const UpdateSegment>>;
 
+/// The backend's own, of numbers of one type.
+template <class B, class T>
+concept HasBuffer = BackendBuffer<typename B::template Buffer<T>, T>;
+
 /// Every type of memory that plans and stores ask for.
 template <class B>
-concept OwnsMemory = BackendBuffer<typename B::template Buffer<std::byte>, std::byte> &&
-                     BackendBuffer < typename B::template Buffer<typename B::Scalar>,
-typename B::Scalar > &&BackendBuffer<typename B::template Buffer<typename B::Master>, typename B::Master>&&
-                         BackendBuffer<typename B::template Buffer<typename B::Gradient>, typename B::Gradient>&&
-                             BackendBuffer<typename B::template Buffer<double>, double>;
+concept OwnsMemory = HasBuffer<B, std::byte> && HasBuffer<B, typename B::Scalar> && HasBuffer<B, typename B::Master> &&
+    HasBuffer<B, typename B::Gradient> && HasBuffer<B, double>;
 
 }  // namespace detail
 
