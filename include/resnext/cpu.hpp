@@ -11,11 +11,11 @@
 namespace resnext {
 
 // Where this header is included, Classifier<Net> is Classifier<Net, Cpu<float>>, and the others alike.
-template <class Net, Backend B = Cpu<float>>
+template <class Net, InferenceBackend B = Cpu<float>>
 class Classifier;
 template <class Net, Backend B = Cpu<float>, class Comm>
 class Trainer;
-template <class Net, Backend B = Cpu<float>>
+template <class Net, InferenceBackend B = Cpu<float>>
 class Predictor;
 
 }  // namespace resnext

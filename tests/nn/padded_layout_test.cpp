@@ -276,6 +276,7 @@ struct Padded : Plain {
   using MaxPool = ::MaxPool;
   using AveragePool = ::AveragePool;
   using Linear = ::Linear;
+  using InferenceLinear = detail::PackedLinear<Padded>;
   static constexpr std::string_view name() { return "Padded"; }
 };
 static_assert(Backend<Padded>);

@@ -11,6 +11,9 @@
 /// of hyper-parameters: what 16 bits would lose. `Gradient` is that of the learned tensors' gradients. All other memory
 /// is bytes.
 ///
+/// A plan may store single maps in other types, see `MapFormats`, if the backend takes them: then `static bool
+/// takes(Dtype)` says which, and operators take a `ConstTypedPointer` or a `TypedPointer` where others have plain ones.
+///
 /// How maps and learned tensors lie in memory is the backend's: their order, and what is between them. It says how many
 /// numbers each takes, and moves them from and to the order of files; all flat arrays of learned tensors have one
 /// order, and what lies between their numbers stays finite in gradients. Logits are dense.
@@ -23,6 +26,7 @@
 #include <span>
 #include <string_view>
 
+#include <resnext/backend/packed_linear.hpp>
 #include <resnext/backend/shapes.hpp>
 #include <resnext/model/layer.hpp>
 
@@ -72,17 +76,21 @@ concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && std::mov
   { buffer.size() } -> std::convertible_to<std::size_t>;
 };
 
-/// Everything that can be built from a path.
+/// What inference is built from.
 template <class B>
-concept BuildsOperators = std::constructible_from<typename B::InferenceConvolution, const ConvolutionShape&, Epilogue,
+concept BuildsInference = std::constructible_from<typename B::InferenceConvolution, const ConvolutionShape&, Epilogue,
                                                   const typename B::Registry&, std::string_view> &&
-    std::constructible_from<typename B::Convolution, const ConvolutionShape&, const typename B::Registry&,
-                            std::string_view> &&
-    std::constructible_from<typename B::BatchNorm, const MapShape&, const NormOptions&, std::string_view> &&
     std::constructible_from<typename B::ScaleShift, const MapShape&, bool> &&
     std::constructible_from<typename B::Pointwise, const MapShape&, bool, bool> &&
     std::constructible_from<typename B::MaxPool, const PoolShape&, std::string_view> &&
     std::constructible_from<typename B::AveragePool, const MapShape&> &&
+    std::constructible_from<InferenceLinear<B>, const LinearShape&, std::string_view>;
+
+/// What training is built from, beyond that.
+template <class B>
+concept BuildsTraining = std::constructible_from<typename B::Convolution, const ConvolutionShape&,
+                                                 const typename B::Registry&, std::string_view> &&
+    std::constructible_from<typename B::BatchNorm, const MapShape&, const NormOptions&, std::string_view> &&
     std::constructible_from<typename B::Linear, const LinearShape&, std::string_view> &&
     std::constructible_from<typename B::CrossEntropy, const LossShape&> &&
     std::constructible_from<typename B::Update, const SgdOptions&, std::span<const UpdateSegment>>;
@@ -91,51 +99,51 @@ concept BuildsOperators = std::constructible_from<typename B::InferenceConvoluti
 template <class B, class T>
 concept HasBuffer = BackendBuffer<typename B::template Buffer<T>, T>;
 
-/// Every type of memory that plans and stores ask for.
+/// Every type of memory that inference asks for.
 template <class B>
-concept OwnsMemory = HasBuffer<B, std::byte> && HasBuffer<B, typename B::Scalar> && HasBuffer<B, typename B::Master> &&
-    HasBuffer<B, typename B::Gradient> && HasBuffer<B, double>;
+concept OwnsInferenceMemory =
+    HasBuffer<B, std::byte> && HasBuffer<B, typename B::Scalar> && HasBuffer<B, typename B::Master>;
+
+/// And training, beyond that.
+template <class B>
+concept OwnsTrainingMemory = HasBuffer<B, typename B::Gradient> && HasBuffer<B, double>;
+
+/// Numbers that maps are made of.
+template <class T>
+concept MapNumber = std::floating_point<T> || sizeof(T) <= 2;
 
 }  // namespace detail
 
 // clang-format off
-/// The contract of a backend B. `Reference` is its plainest implementation and defines every meaning.
+/// What a backend B must have to classify.
 ///
 /// | member | built from | memory it declares, in bytes |
 /// |---|---|---|
 /// | `InferenceConvolution` | ConvolutionShape, Epilogue, Registry, path | packed_size(), scratch_size() |
-/// | `Convolution` (training) | ConvolutionShape, Registry, path | packed_size() kept from forward to backward, scratch_size() |
-/// | `BatchNorm` (training) | MapShape, NormOptions, path | saved_size() kept from forward to backward, scratch_size() |
-/// | `ScaleShift` (inference: a batch norm that cannot be folded) | MapShape, bool relu | |
+/// | `ScaleShift` (a batch norm that cannot be folded) | MapShape, bool relu | |
 /// | `Pointwise` (add and/or ReLU that nothing absorbed) | MapShape, bool add, bool relu | |
-/// | `MaxPool` | PoolShape, path | indices: one byte an output |
+/// | `MaxPool` | PoolShape, path | |
 /// | `AveragePool` (global) | MapShape | |
-/// | `Linear` | LinearShape, path | scratch_size() |
-/// | `CrossEntropy` | LossShape | |
-/// | `Update` (all that is learned at once) | SgdOptions, the segments | |
+/// | `InferenceLinear` (may be left out where there is a `Linear`) | LinearShape, path | packed_size(), scratch_size() |
 ///
 /// Memory that an operator declares is aligned to `alignment` bytes.
 /// `path` is the layer's name and appears in errors and profiles; `implementation()` says what was chosen.
 template <class B>
-concept Backend = requires(typename B::Stream& stream, const typename B::Registry& registry, std::string_view path,
-                           const typename B::Scalar* x, typename B::Scalar* y, const typename B::Master* m,
-                           typename B::Master* to, const typename B::Gradient* g, typename B::Gradient* dw, std::byte* bytes,
-                           double* metrics, std::uint8_t* indices, std::int32_t* labels, std::int64_t size,
-                           const MapShape& map, const TensorShape& tensor,
-                           typename B::InferenceConvolution& inference, typename B::Convolution& convolution,
-                           typename B::BatchNorm& norm, typename B::ScaleShift& scale_shift, typename B::Pointwise& pointwise,
-                           typename B::MaxPool& max_pool, typename B::AveragePool& average_pool, typename B::Linear& linear,
-                           typename B::CrossEntropy& loss, typename B::Update& update) {
-  requires std::floating_point<typename B::Scalar> || sizeof(typename B::Scalar) == 2;
+concept InferenceBackend = requires(typename B::Stream& stream, const typename B::Registry& registry, std::string_view path,
+                                    const typename B::Scalar* x, typename B::Scalar* y, const typename B::Master* m,
+                                    typename B::Master* to, const float* host, std::byte* bytes, const MapShape& map,
+                                    const TensorShape& tensor, typename B::InferenceConvolution& inference,
+                                    typename B::ScaleShift& scale_shift, typename B::Pointwise& pointwise,
+                                    typename B::MaxPool& max_pool, typename B::AveragePool& average_pool,
+                                    detail::InferenceLinear<B>& linear) {
+  requires detail::MapNumber<typename B::Scalar>;
   requires std::floating_point<typename B::Master>;
-  requires std::floating_point<typename B::Gradient> || sizeof(typename B::Gradient) == 2;
   { B::alignment } -> std::convertible_to<std::size_t>;         // of memory, in bytes
   requires std::default_initializable<typename B::Stream>;      // order of work; see Stream::defer and Stream::join
   requires std::default_initializable<typename B::Registry>;    // the specialised kernels a network's types ask for
   { B::template inference_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;  // those of Net::layers
-  { B::template training_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;
-  requires detail::OwnsMemory<B>;
-  requires detail::BuildsOperators<B>;
+  requires detail::OwnsInferenceMemory<B>;
+  requires detail::BuildsInference<B>;
   stream.join();
   { B::name() } -> std::convertible_to<std::string_view>;
 
@@ -144,8 +152,52 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   B::download_map(stream, x, map, std::span<double>());         // to the host; waits
   { B::tensor_size(tensor) } -> std::convertible_to<std::size_t>;  // numbers that it takes
   B::upload_tensor(stream, std::span<const float>(), tensor, to);  // of the host, in the order of files
-  B::upload_tensor(stream, std::span<const float>(), tensor, y);   // rounded
   B::upload_tensor(stream, std::span<const double>(), tensor, to);
+  B::download(stream, m, std::span<typename B::Master>());      // dense numbers to the host; waits
+  B::download(stream, m, std::span<double>());
+  B::finish(stream);                                            // waits for all that was enqueued
+
+  { inference.packed_size() } -> std::convertible_to<std::size_t>;
+  { inference.scratch_size() } -> std::convertible_to<std::size_t>;
+  { inference.implementation() } -> std::convertible_to<std::string_view>;
+  inference.pack(stream, m, m, bytes);                          // on the host: weights [out, in/groups, k, k], bias [out] -> packed
+  inference.run(stream, x, bytes, y, bytes);                    // x, packed, y (the residual on entry if asked), scratch
+  scale_shift.run(stream, x, m, m, y);                          // x, scale [c], shift [c], y (may be x)
+  pointwise.forward(stream, x, x, y);                           // x, other (add), y (may be x)
+  max_pool.forward(stream, x, y, nullptr);
+  average_pool.forward(stream, x, y);
+  { linear.packed_size() } -> std::convertible_to<std::size_t>;
+  { linear.scratch_size() } -> std::convertible_to<std::size_t>;
+  linear.pack(stream, host, host, bytes);                       // on the host: weights [out, in], bias [out] -> packed
+  linear.run(stream, x, bytes, to, bytes);                      // x, packed, y, scratch
+};
+
+/// The contract of a backend B that classifies and trains. `Reference` is its plainest implementation and defines every
+/// meaning.
+///
+/// | member, beyond those of `InferenceBackend` | built from | memory it declares, in bytes |
+/// |---|---|---|
+/// | `Convolution` | ConvolutionShape, Registry, path | packed_size() kept from forward to backward, scratch_size() |
+/// | `BatchNorm` | MapShape, NormOptions, path | saved_size() kept from forward to backward, scratch_size() |
+/// | `Pointwise`, `MaxPool`, `AveragePool`: backward too | | indices of MaxPool: one byte an output |
+/// | `Linear` | LinearShape, path | scratch_size() |
+/// | `CrossEntropy` | LossShape | |
+/// | `Update` (all that is learned at once) | SgdOptions, the segments | |
+template <class B>
+concept Backend = InferenceBackend<B> &&
+                  requires(typename B::Stream& stream, const typename B::Scalar* x, typename B::Scalar* y,
+                           const typename B::Master* m, typename B::Master* to, const typename B::Gradient* g,
+                           typename B::Gradient* dw, std::byte* bytes, double* metrics, std::uint8_t* indices,
+                           std::int32_t* labels, std::int64_t size, const TensorShape& tensor,
+                           typename B::Convolution& convolution, typename B::BatchNorm& norm, typename B::Pointwise& pointwise,
+                           typename B::MaxPool& max_pool, typename B::AveragePool& average_pool, typename B::Linear& linear,
+                           typename B::CrossEntropy& loss, typename B::Update& update) {
+  requires detail::MapNumber<typename B::Gradient>;
+  { B::template training_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;
+  requires detail::OwnsTrainingMemory<B>;
+  requires detail::BuildsTraining<B>;
+
+  B::upload_tensor(stream, std::span<const float>(), tensor, y);   // rounded
   B::download_tensor(stream, m, tensor, std::span<float>());    // to the host; waits
   B::download_tensor(stream, m, tensor, std::span<double>());
   B::download_tensor(stream, g, tensor, std::span<float>());
@@ -155,25 +207,16 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   B::upload(stream, std::span<const float>(), dw);
   B::upload(stream, std::span<const double>(), to);
   B::upload(stream, std::span<const std::int32_t>(), labels);
-  B::download(stream, m, std::span<typename B::Master>());      // to the host; waits
   B::download(stream, x, std::span<double>());
-  B::download(stream, m, std::span<double>());
   B::download(stream, g, std::span<double>());
   B::download(stream, metrics, std::span<double>());
   B::clear(stream, metrics, size);                              // zeros
-  B::finish(stream);                                            // waits for all that was enqueued
   B::accumulate(stream, x, y, size);                            // y += x
   B::guard(stream, g, size, size, metrics);                     // gradients (of all ranks), how many, images of this batch, metrics: where a
                                                                 // gradient is not finite but the sum of the losses is, the latter
                                                                 // becomes NaN and the images are taken off again
   B::commit(stream, metrics, size, to, to);                     // metrics, size, values, kept: kept = values, but values = kept while the
                                                                 // sum of the losses is not finite
-
-  { inference.packed_size() } -> std::convertible_to<std::size_t>;
-  { inference.scratch_size() } -> std::convertible_to<std::size_t>;
-  { inference.implementation() } -> std::convertible_to<std::string_view>;
-  inference.pack(stream, m, m, bytes);                          // on the host: weights [out, in/groups, k, k], bias [out] -> packed
-  inference.run(stream, x, bytes, y, bytes);                    // x, packed, y (the residual on entry if asked), scratch
 
   { convolution.packed_size() } -> std::convertible_to<std::size_t>;
   { convolution.scratch_size() } -> std::convertible_to<std::size_t>;
@@ -187,12 +230,9 @@ concept Backend = requires(typename B::Stream& stream, const typename B::Registr
   norm.forward(stream, x, x, m, m, to, to, y, bytes, bytes);    // x, other (add), gamma, beta, running_mean, running_var, y, saved, scratch
   norm.backward(stream, x, x, x, x, m, m, bytes, y, y, dw, dw, bytes);  // x, y, dy, dy2 (nullable, added to dy), gamma, beta, saved,
                                                                 // dx (may be dy if !add), dother (add; may be dy), dgamma, dbeta, scratch
-  scale_shift.run(stream, x, m, m, y);                          // x, scale [c], shift [c], y (may be x)
-  pointwise.forward(stream, x, x, y);                           // x, other (add), y (may be x)
   pointwise.backward(stream, x, x, y);                          // y, dy, dx (may be dy): gradient of x and of other alike
-  max_pool.forward(stream, x, y, indices);                      // indices nullable: inference
+  max_pool.forward(stream, x, y, indices);
   max_pool.backward(stream, x, indices, y);                     // dy, indices, dx
-  average_pool.forward(stream, x, y);
   average_pool.backward(stream, x, y);                          // dy, dx
   { linear.scratch_size() } -> std::convertible_to<std::size_t>;
   linear.forward(stream, x, x, m, to, bytes);                   // x, weights, bias, y, scratch

@@ -4,8 +4,19 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
+
+#include <resnext/tensor/number_format.hpp>
 
 namespace resnext {
+
+/// How the maps are stored that an operator works on. What is left out is stored as the backend's `Scalar`; logits are
+/// always `Master`. The gradient of a map has the map's type.
+struct MapFormats {
+  std::optional<NumberFormat> x = {};      ///< read; of a map that stands alone: its own
+  std::optional<NumberFormat> other = {};  ///< added, the shortcut
+  std::optional<NumberFormat> y = {};      ///< written
+};
 
 /// A 2-d convolution of `[n, h, w, in]` to `[n, out_h, out_w, out]`; weights `[out, in / groups, kernel, kernel]`.
 struct ConvolutionShape {
@@ -18,6 +29,7 @@ struct ConvolutionShape {
   int stride = 1;   ///< step of the window
   int padding = 0;  ///< zeros around the map
   int groups = 1;   ///< paths: the paper's cardinality C
+  MapFormats formats = {};  ///< of input, residual and output; weights are read in the type of the input
 
   /// Rows of the output.
   constexpr int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
@@ -29,7 +41,6 @@ struct ConvolutionShape {
   constexpr std::int64_t output_size() const { return std::int64_t{n} * out_h() * out_w() * out; }
   /// Weights.
   constexpr std::int64_t weight_size() const { return std::int64_t{out} * (in / groups) * kernel * kernel; }
-  friend constexpr bool operator==(const ConvolutionShape&, const ConvolutionShape&) = default;
 };
 
 /// What an inference convolution does after its sum: + bias, then + residual, then ReLU.
@@ -47,6 +58,7 @@ struct PoolShape {
   int kernel = 3;   ///< edge of the square window
   int stride = 2;   ///< step of the window
   int padding = 1;  ///< minus infinities around the map
+  MapFormats formats = {};  ///< of input and output
 
   /// Rows of the output.
   constexpr int out_h() const { return (h + 2 * padding - kernel) / stride + 1; }
@@ -64,6 +76,7 @@ struct MapShape {
   int h = 1;  ///< rows
   int w = 1;  ///< columns
   int c = 1;  ///< channels
+  MapFormats formats = {};  ///< of what is read, added and written
 
   /// Numbers in it.
   constexpr std::int64_t size() const { return std::int64_t{n} * h * w * c; }
@@ -95,6 +108,7 @@ struct LinearShape {
   int n = 1;    ///< images
   int in = 1;   ///< features that come in
   int out = 1;  ///< features that go out
+  MapFormats formats = {};  ///< of the input; weights are read in its type, and the output is `Master`
 };
 
 /// Mean cross-entropy of `[n, classes]` logits, against targets smoothed by `smoothing / classes` (Szegedy et al.

@@ -42,7 +42,7 @@ Accuracy evaluate(int classes, Loader& loader, const std::function<std::span<con
 /// Classifies one epoch of `loader`, which should neither shuffle, augment nor drop images.
 /// @param visit called with each batch and its logits `[N, K]`
 /// @throws ShapeError when the data do not fit the network
-template <class Net, Backend B>
+template <class Net, InferenceBackend B>
 Accuracy evaluate(Classifier<Net, B>& classifier, Loader& loader,
                   const std::function<void(const Batch&, std::span<const typename B::Master>)>& visit = {}) {
   return detail::evaluate<typename B::Master>(Net::classes, loader, std::ref(classifier), visit);

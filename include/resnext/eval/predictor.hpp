@@ -25,16 +25,18 @@ struct NamedProbability {
 
 /// Says what is on pictures of any size: prepares them, classifies them with `Net` on backend `B`, and names the
 /// classes. One predictor serves one thread.
-template <class Net, Backend B>
+template <class Net, InferenceBackend B>
 class Predictor {
  public:
   /// @param parameters as for Classifier, held like there
   /// @param preprocessing what the parameters were evaluated with, for instance `imagenet_v1()`
   /// @param class_names one a class; none for their numbers
+  /// @param formats how the network's values are stored, as for Classifier
   /// @throws OptionError for another number of names than the network has classes, or an impossible preprocessing
   template <detail::NetworkParameters P>
-  Predictor(const P& parameters, Preprocessing preprocessing, std::vector<std::string> class_names = {})
-      : classify_(parameters), preprocessing_(std::move(preprocessing)), class_names_(std::move(class_names)) {
+  Predictor(const P& parameters, Preprocessing preprocessing, std::vector<std::string> class_names = {},
+            ValueFormats formats = {})
+      : classify_(parameters, std::move(formats)), preprocessing_(std::move(preprocessing)), class_names_(std::move(class_names)) {
     check_preprocessing(preprocessing_, Net::inputs);
     if (!class_names_.empty() && class_names_.size() != static_cast<std::size_t>(Net::classes))
       throw_error<OptionError>("predictor: expected a name for each of ", Net::classes, " classes or none, found ",

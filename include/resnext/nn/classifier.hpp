@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
+#include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/tensor/images.hpp>
 
 namespace resnext {
@@ -38,15 +40,17 @@ concept NetworkParameters = requires(const P& parameters) {
 ///
 /// It holds the parameters, from which plans for other extents are built, as they were when it was made. They are
 /// shared with the caller's, so that there is one copy of them as long as nobody writes.
-template <class Net, Backend B>
+template <class Net, InferenceBackend B>
 class Classifier {
  public:
   /// Batch extents whose plans are kept.
   static constexpr std::size_t most_plans = 4;
 
   /// Builds nothing yet. Takes `Parameters<Net>` or, for less memory and a quicker start, `MappedParameters<Net>`.
+  /// @param formats how the network's values are stored, if not all as the backend's `Scalar`
   template <detail::NetworkParameters P>
-  explicit Classifier(const P& parameters) : parameters_(parameters.source()) {
+  explicit Classifier(const P& parameters, ValueFormats formats = {})
+      : parameters_(parameters.source()), formats_(std::move(formats)) {
     detail::SameNetwork<Net, typename P::Network>();
   }
   /// Takes plans and parameters over.
@@ -71,11 +75,12 @@ class Classifier {
   InferencePlan<B>& plan(const Images& images) {
     if (auto* plan = plans_.find(images)) return *plan;
     return plans_.add(Net::layers, B::template inference_registry<Net>(), *parameters_, stream_, images.n,
-                      Extent{images.h, images.w, images.c});
+                      Extent{images.h, images.w, images.c}, formats_);
   }
 
  private:
   std::shared_ptr<const ParameterSource> parameters_;
+  ValueFormats formats_;
   typename B::Stream stream_;
   detail::PlanCache<InferencePlan<B>, most_plans> plans_;
 };

@@ -19,7 +19,7 @@
 namespace resnext::detail {
 
 /// What an executor of `Net` on `B` says of itself.
-template <class Any, class Net, Backend B>
+template <class Any, class Net, InferenceBackend B>
 class ExecutorOf : public Any {
  public:
   std::span<const Layer> layers() const override { return Net::layers; }
@@ -38,11 +38,11 @@ class ExecutorOf : public Any {
   }
 };
 
-template <class Net, Backend B>
+template <class Net, InferenceBackend B>
 class ClassifierOf : public ExecutorOf<AnyClassifier, Net, B> {
  public:
   template <NetworkParameters P>
-  explicit ClassifierOf(const P& parameters) : classify_(parameters) {}
+  explicit ClassifierOf(const P& parameters, const ValueFormats& formats = {}) : classify_(parameters, formats) {}
 
   std::span<const float> operator()(const Images& images) override { return rounded(classify_(images)); }
   std::span<const float> profile(const Images& images, Profile& profile) override {
@@ -84,7 +84,7 @@ class TrainerOf : public ExecutorOf<AnyTrainer, Net, B> {
     trainer_.restore(Parameters<Net>(parameters), Parameters<Net>(velocities));
   }
   std::unique_ptr<AnyClassifier> classifier() override {
-    return std::make_unique<ClassifierOf<Net, B>>(trainer_.parameters());
+    return std::make_unique<ClassifierOf<Net, B>>(trainer_.parameters(), trainer_.options().formats);
   }
   int rank() const override { return trainer_.communicator().rank(); }
   int ranks() const override { return trainer_.communicator().size(); }

@@ -7,13 +7,13 @@
 
 namespace resnext {
 
-template <class Net, Backend B>
+template <class Net, InferenceBackend B>
 class Classifier;
 
 template <class Net, Backend B, class Comm = Solo>
 class Trainer;
 
-template <class Net, Backend B>
+template <class Net, InferenceBackend B>
 class Predictor;
 
 }  // namespace resnext

@@ -29,7 +29,7 @@ struct NetworkList {
 };
 
 /// Backends that a program is compiled with; the first is the default.
-template <Backend... Backends>
+template <InferenceBackend... Backends>
 struct BackendList {};
 
 namespace detail {
@@ -43,11 +43,11 @@ template <class Names>
 }
 
 /// `make<B>()` of the backend of that name, or of the first for an empty name.
-template <class Any, Backend... Backends>
+template <class Any, InferenceBackend... Backends>
 std::unique_ptr<Any> with_backend(BackendList<Backends...>, std::string_view name, const auto& make) {
   static_assert(sizeof...(Backends) > 0, "BackendList<B...>: name at least one backend");
   std::unique_ptr<Any> made;
-  const auto try_one = [&]<Backend B>() {
+  const auto try_one = [&]<InferenceBackend B>() {
     if (made == nullptr && (name.empty() || name == std::string_view(B::name()))) made = make.template operator()<B>();
   };
   (try_one.template operator()<Backends>(), ...);
@@ -72,16 +72,16 @@ std::unique_ptr<Any> with_network(const NetworkList<Nets...>& networks, std::str
 
 /// A classifier of `Net` on the backend of that name, or on the first of the list for an empty name.
 /// @throws OptionError when the list has no such backend
-template <class Net, Backend... Backends, detail::NetworkParameters P>
+template <class Net, InferenceBackend... Backends, detail::NetworkParameters P>
 std::unique_ptr<AnyClassifier> make_classifier(BackendList<Backends...> backends, std::string_view backend,
                                                const P& parameters) {
   return detail::with_backend<AnyClassifier>(
-      backends, backend, [&]<Backend B>() { return std::make_unique<detail::ClassifierOf<Net, B>>(parameters); });
+      backends, backend, [&]<InferenceBackend B>() { return std::make_unique<detail::ClassifierOf<Net, B>>(parameters); });
 }
 
 /// A classifier of the network of that name with the parameters of a safetensors file.
 /// @throws OptionError when the lists have no such network or backend, FileError as `load_safetensors` does
-template <class... Nets, Backend... Backends>
+template <class... Nets, InferenceBackend... Backends>
 std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& networks, BackendList<Backends...> backends,
                                                std::string_view network, std::string_view backend,
                                                const std::string& path) {
@@ -92,7 +92,7 @@ std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& netwo
 
 /// A classifier of the network of that name, its parameters initialised from `seed`.
 /// @throws OptionError when the lists have no such network or backend
-template <class... Nets, Backend... Backends>
+template <class... Nets, InferenceBackend... Backends>
 std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& networks, BackendList<Backends...> backends,
                                                std::string_view network, std::string_view backend, std::uint64_t seed) {
   return detail::with_network<AnyClassifier>(
@@ -124,13 +124,13 @@ std::unique_ptr<AnyTrainer> make_trainer(const NetworkList<Nets...>& networks, B
 /// The quickest of the backends for batches like `images`: each classifies them a few times and the best time counts. A
 /// backend that refuses to run on this machine is passed over.
 /// @throws DeviceError when none runs, ShapeError when the images do not fit the network
-template <class Net, Backend... Backends, detail::NetworkParameters P>
+template <class Net, InferenceBackend... Backends, detail::NetworkParameters P>
 std::unique_ptr<AnyClassifier> fastest(const P& parameters, const Images& images) {
   static_assert(sizeof...(Backends) > 0, "fastest<Net, B...>: name at least one backend");
   std::unique_ptr<AnyClassifier> best;
   double best_seconds = std::numeric_limits<double>::max();
   std::string refusals;
-  const auto try_one = [&]<Backend B>() {
+  const auto try_one = [&]<InferenceBackend B>() {
     try {
       std::unique_ptr<AnyClassifier> classify = std::make_unique<detail::ClassifierOf<Net, B>>(parameters);
       (*classify)(images);  // builds the plan

@@ -20,6 +20,7 @@
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
 #include <resnext/nn/plan/training_plan.hpp>
+#include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/nn/training_metrics.hpp>
 #include <resnext/tensor/number.hpp>
 
@@ -34,6 +35,7 @@ struct TrainerOptions {
   int ghost_batch = 0;         ///< images that share batch statistics; 0 for the whole batch. The paper has 32 a GPU
   double loss_scale = 1;       ///< for backends with 16-bit gradients
   std::size_t bucket_bytes = std::size_t{25} << 20;  ///< gradients that are communicated at once
+  ValueFormats formats{};  ///< how the network's values are stored, if not all as the backend's `Scalar`
 };
 
 namespace detail {
@@ -233,9 +235,11 @@ class Trainer {
     if (auto* plan = core.plans.find(images)) return *plan;
     return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), core.store,
                           images.n, Extent{images.h, images.w, images.c}, core.options.label_smoothing,
-                          core.options.ghost_batch);
+                          core.options.ghost_batch, core.options.formats);
   }
   /// As given to the constructor.
+  const TrainerOptions& options() const { return core_->options; }
+  /// The same.
   const Comm& communicator() const { return core_->communicator; }
 
  private:

@@ -26,6 +26,7 @@
 #include <resnext/backend/backend.hpp>
 #include <resnext/random.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 #include <resnext/testing/guarded_tensor.hpp>
 
 namespace resnext {
@@ -56,7 +57,7 @@ concept TestNumberOf = !constant || std::is_const_v<Number>;
 
 }  // namespace detail
 
-/// Where a tensor lies: what takes a pointer to numbers of its type takes it as it is.
+/// Where a tensor lies: what takes a pointer to numbers of its type, or one that says its type, takes it as it is.
 template <class B, bool constant>
 class TestPointer {
  public:
@@ -65,22 +66,26 @@ class TestPointer {
   using Qualified = std::conditional_t<constant, const Number, Number>;
 
   /// Null where there is no tensor.
-  explicit TestPointer(void* data) : data_(data) {}
+  explicit TestPointer(TypedPointer data) : data_(data) {}
   /// Of the backend's numbers, whatever type they are.
   template <detail::TestNumberOf<constant> Number>
   operator Number*() const {
-    return static_cast<Number*>(data_);
+    return static_cast<Number*>(data_.data());
   }
+  /// With its type.
+  operator ConstTypedPointer() const { return data_; }
+  /// The same.
+  operator TypedPointer() const requires(!constant) { return data_; }
   /// As a pointer.
   template <class Number = typename B::Scalar>
   Qualified<Number>* get() const {
-    return static_cast<Qualified<Number>*>(data_);
+    return static_cast<Qualified<Number>*>(data_.data());
   }
   /// A number of a map.
   Qualified<typename B::Scalar>& operator[](std::integral auto i) const { return get()[i]; }
 
  private:
-  void* data_;
+  TypedPointer data_;
 };
 
 /// An operator as the checker sees it: named tensors, and two functions on backend memory.
@@ -135,7 +140,7 @@ class OperatorTrial {
     for (const std::size_t bytes : op.work) {
       constexpr std::size_t each = sizeof(typename B::Master);
       work_.emplace_back((bytes + each - 1) / each, TestNumber::master);
-      memory_.work.push_back(bytes == 0 ? nullptr : static_cast<std::byte*>(work_.back().data()));
+      memory_.work.push_back(bytes == 0 ? nullptr : static_cast<std::byte*>(work_.back().pointer().data()));
     }
   }
   /// With the numbers of another backend's trial, which may have been rounded.
@@ -215,7 +220,7 @@ class OperatorTrial {
   template <class Pointers>
   void add(Guarded& tensors, Pointers& pointers, std::size_t size, TestNumber type) {
     tensors.emplace_back(size, type);
-    pointers.emplace_back(size == 0 ? nullptr : tensors.back().data());
+    pointers.emplace_back(size == 0 ? TypedPointer(nullptr) : tensors.back().pointer());
   }
   /// Puts values into a tensor, and takes for values what it then holds.
   void round(GuardedTensor<B>& tensor, std::vector<float>& values) {

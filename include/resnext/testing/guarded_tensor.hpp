@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <resnext/tensor/number.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext::detail {
 
@@ -25,8 +26,8 @@ class GuardedTensor {
     with_type([&](auto number) { buffer_ = Bytes((size_ + 2 * zone) * sizeof(number)); });
   }
 
-  void* data() {
-    return with_type([&](auto number) -> void* { return numbers(number) + zone; });
+  TypedPointer pointer() {
+    return with_type([&](auto number) -> TypedPointer { return numbers(number) + zone; });
   }
   std::size_t size() const { return size_; }
 

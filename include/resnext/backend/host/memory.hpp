@@ -13,6 +13,8 @@
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/host/stream.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/tensor/number_format.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext::detail {
 
@@ -41,13 +43,24 @@ struct HostMemory {
 
   // Maps and learned tensors lie as on the host, dense and in the order of files.
   static std::size_t map_size(const MapShape& shape) { return static_cast<std::size_t>(shape.size()); }
-  template <class To>
-  static void upload_map(HostStream&, std::span<const float> from, const MapShape&, To* to) {
-    convert(from, to);
+  static void upload_map(HostStream&, std::span<const float> from, const MapShape& shape, TypedPointer to) {
+    with_type(to.type(), [&]<class T>(T) {
+      T* const numbers = to;
+      if constexpr (std::is_integral_v<T>) {
+        const float inverse = 1 / shape.formats.x.value_or(NumberFormat()).scale;
+        std::transform(from.begin(), from.end(), numbers, [=](float x) { return saturated<T>(x * inverse); });
+      } else {
+        convert(from, numbers);
+      }
+    });
   }
-  template <class From>
-  static void download_map(HostStream& stream, const From* from, const MapShape&, std::span<double> to) {
-    download(stream, from, to);
+  static void download_map(HostStream& stream, ConstTypedPointer from, const MapShape& shape, std::span<double> to) {
+    stream.join();
+    const double scale = shape.formats.x.value_or(NumberFormat()).scale;
+    with_type(from.type(), [&]<class T>(T) {
+      const T* const numbers = from;
+      std::transform(numbers, numbers + to.size(), to.begin(), [=](T x) { return scale * static_cast<double>(x); });
+    });
   }
   static std::size_t tensor_size(const TensorShape& shape) { return static_cast<std::size_t>(shape.size()); }
   template <class Host, class To>
@@ -78,6 +91,15 @@ struct HostMemory {
   static void finish(HostStream& stream) { stream.join(); }
 
  private:
+  template <class Visit>
+  static void with_type(Dtype type, const Visit& visit) {
+    if (type == Dtype::F64) return visit(double());
+    if (type == Dtype::F16) return visit(float16());
+    if (type == Dtype::BF16) return visit(bfloat16());
+    if (type == Dtype::I8) return visit(std::int8_t());
+    if (type == Dtype::U8) return visit(std::uint8_t());
+    visit(float());
+  }
   template <class From, class To>
   static void convert(std::span<const From> from, To* to) {
     std::transform(from.begin(), from.end(), to, [](From value) { return static_cast<To>(value); });

@@ -13,6 +13,7 @@
 #include <resnext/backend/host/stream.hpp>
 #include <resnext/backend/reference/rounding.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext::detail {
 
@@ -24,7 +25,10 @@ class ReferenceBatchNorm {
   using C = Calculated<T>;
 
   ReferenceBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
-      : options_(options), channels_(static_cast<std::size_t>(shape.c)) {
+      : options_(options),
+        formats_(known_formats<T>(shape.formats)),
+        size_(shape.size()),
+        channels_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
     groups_ = static_cast<std::size_t>(options.ghost_batches);
     rows_ = static_cast<std::size_t>(shape.n / options.ghost_batches) * static_cast<std::size_t>(shape.h) *
@@ -33,11 +37,19 @@ class ReferenceBatchNorm {
   }
 
   std::size_t saved_size() const { return 2 * groups_ * channels_ * sizeof(C); }
-  std::size_t scratch_size() const { return 0; }
+  std::size_t scratch_size() const {  // x and its gradient, other's, y, and its gradients
+    return 2 * Workspace::copy_bytes<C>(formats_.x.type, size_) +
+           (options_.add ? Workspace::copy_bytes<C>(formats_.other.type, size_) : 0) +
+           3 * Workspace::copy_bytes<C>(formats_.y.type, size_);
+  }
 
   /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
-  void forward(HostStream&, const T* x, const T* other, const C* gamma, const C* beta, C* running_mean, C* running_var,
-               T* y, std::byte* saved, std::byte* /*scratch*/) {
+  void forward(HostStream&, ConstTypedPointer from, ConstTypedPointer added, const C* gamma, const C* beta,
+               C* running_mean, C* running_var, TypedPointer to, std::byte* saved, std::byte* scratch) {
+    Workspace space(scratch);
+    const C* const x = space.read<C>(from, size_);
+    const C* const other = options_.add ? space.read<C>(added, size_) : nullptr;
+    C* const y = space.write<C>(to, size_);
     auto &mean = first_, &variance = second_;
     const double count = static_cast<double>(rows_);
     clear(first_total_, second_total_);
@@ -56,9 +68,10 @@ class ReferenceBatchNorm {
       for_each(group, [&](std::size_t i, std::size_t c) {
         double value = (x[i] - mean[c]) * variance[c] + beta[c];
         if (options_.add) value += other[i];
-        y[i] = static_cast<T>(options_.relu ? rectified(value) : value);
+        y[i] = static_cast<C>(options_.relu ? rectified(value) : value);
       });
     }
+    store(y, to, size_);
     const double keep = 1 - options_.momentum, take = options_.momentum / static_cast<double>(groups_);
     for (std::size_t c = 0; c < channels_; ++c) {
       running_mean[c] = static_cast<C>(keep * running_mean[c] + take * first_total_[c]);
@@ -66,18 +79,26 @@ class ReferenceBatchNorm {
     }
   }
 
-  void backward(HostStream&, const T* x, const T* y, const T* dy, const T* dy2, const C* gamma, const C* /*beta*/,
-                const std::byte* saved, T* dx, T* dother, C* dgamma, C* dbeta, std::byte* /*scratch*/) {
+  void backward(HostStream&, ConstTypedPointer from, ConstTypedPointer to, ConstTypedPointer first_gradient,
+                ConstTypedPointer second_gradient, const C* gamma, const C* /*beta*/, const std::byte* saved,
+                TypedPointer x_gradient, TypedPointer other_gradient, C* dgamma, C* dbeta, std::byte* scratch) {
+    Workspace space(scratch);
+    const C* const x = space.read<C>(from, size_);
+    const C* const y = options_.relu ? space.read<C>(to, size_) : nullptr;
+    const C* const dy = space.read<C>(first_gradient, size_);
+    const C* const dy2 = second_gradient ? space.read<C>(second_gradient, size_) : nullptr;
+    C* const dx = space.write<C>(x_gradient, size_);
+    C* const dother = options_.add ? space.write<C>(other_gradient, size_) : nullptr;
     auto &sum = first_, &projection = second_;
     const double count = static_cast<double>(rows_);
     const auto gradient = [&](std::size_t i) {
       if (options_.relu && y[i] <= 0 && !is_nan(y[i])) return 0.0;
-      return dy2 == nullptr ? double{C{dy[i]}} : double{C{dy[i]}} + double{C{dy2[i]}};
+      return dy2 == nullptr ? double{dy[i]} : double{dy[i]} + double{dy2[i]};
     };
     clear(first_total_, second_total_);
     for (std::size_t group = 0; group < groups_; ++group) {
       const C *mean = saved_mean(saved, group), *scale = saved_scale(saved, group);
-      const auto normalised = [&](std::size_t i, std::size_t c) { return (double{C{x[i]}} - mean[c]) * scale[c]; };
+      const auto normalised = [&](std::size_t i, std::size_t c) { return (double{x[i]} - mean[c]) * scale[c]; };
       clear(sum, projection);
       for_each(group, [&](std::size_t i, std::size_t c) {
         sum[c] += gradient(i);
@@ -90,10 +111,12 @@ class ReferenceBatchNorm {
       for_each(group, [&](std::size_t i, std::size_t c) {
         const double g = gradient(i);  // read before either write: both outputs may be dy
         const double centred = g - sum[c] / count - normalised(i, c) * projection[c] / count;
-        dx[i] = static_cast<T>(double{gamma[c]} * scale[c] * centred);
-        if (options_.add) dother[i] = static_cast<T>(g);
+        dx[i] = static_cast<C>(double{gamma[c]} * scale[c] * centred);
+        if (options_.add) dother[i] = static_cast<C>(g);
       });
     }
+    store(dx, x_gradient, size_);
+    if (options_.add) store(dother, other_gradient, size_);
     for (std::size_t c = 0; c < channels_; ++c) {
       dbeta[c] = static_cast<C>(first_total_[c]);
       dgamma[c] = static_cast<C>(second_total_[c]);
@@ -127,6 +150,8 @@ class ReferenceBatchNorm {
   }
 
   NormOptions options_;
+  KnownFormats formats_;
+  std::int64_t size_;
   std::size_t channels_, groups_ = 1, rows_ = 0;
   std::vector<double> first_, second_, first_total_, second_total_;
 };
@@ -137,21 +162,23 @@ class ReferenceScaleShift {
  public:
   using C = Calculated<T>;
 
-  ReferenceScaleShift(const MapShape& shape, bool relu) : shape_(shape), relu_(relu) {
+  ReferenceScaleShift(const MapShape& shape, bool relu)
+      : shape_(shape), formats_(known_formats<T>(shape.formats)), relu_(relu) {
     check_shape(shape, "scale and shift");
   }
 
-  void run(HostStream&, const T* x, const C* scale, const C* shift, T* y) const {
-    for (const T* end = x + shape_.size(); x != end; x += shape_.c, y += shape_.c) {
-      for (int c = 0; c < shape_.c; ++c) {
-        const C value = x[c] * scale[c] + shift[c];
-        y[c] = static_cast<T>(relu_ ? rectified(value) : value);
-      }
+  void run(HostStream&, ConstTypedPointer x, const C* scale, const C* shift, TypedPointer y) const {
+    const Reader<C> from(x, formats_.x);
+    const Writer<C> to(y, formats_.y);
+    for (std::int64_t i = 0; i < shape_.size(); ++i) {
+      const C value = from[i] * scale[i % shape_.c] + shift[i % shape_.c];
+      to(i, relu_ ? rectified(value) : value);
     }
   }
 
  private:
   MapShape shape_;
+  KnownFormats formats_;
   bool relu_;
 };
 
@@ -160,23 +187,33 @@ class ReferenceScaleShift {
 template <class T>
 class ReferencePointwise {
  public:
-  ReferencePointwise(const MapShape& shape, bool add, bool relu) : add_(add), relu_(relu) {
+  using C = Calculated<T>;
+
+  ReferencePointwise(const MapShape& shape, bool add, bool relu)
+      : formats_(known_formats<T>(shape.formats)), add_(add), relu_(relu) {
     check_shape(shape, "addition or ReLU");
     size_ = shape.size();
   }
 
-  void forward(HostStream&, const T* x, const T* other, T* y) const {
+  void forward(HostStream&, ConstTypedPointer x, ConstTypedPointer other, TypedPointer y) const {
+    const Reader<C> from(x, formats_.x), added(other, formats_.other);
+    const Writer<C> to(y, formats_.y);
     for (std::int64_t i = 0; i < size_; ++i) {
-      const Calculated<T> value = add_ ? x[i] + other[i] : x[i];
-      y[i] = static_cast<T>(relu_ ? rectified(value) : value);
+      const C value = add_ ? from[i] + added[i] : from[i];
+      to(i, relu_ ? rectified(value) : value);
     }
   }
 
-  void backward(HostStream&, const T* y, const T* dy, T* dx) const {
-    for (std::int64_t i = 0; i < size_; ++i) dx[i] = relu_ && y[i] <= 0 && !is_nan(y[i]) ? T(0.0f) : dy[i];
+  void backward(HostStream&, ConstTypedPointer y, ConstTypedPointer dy, TypedPointer dx) const {
+    const Reader<C> out(y, {}), gradient(dy, {});
+    const Writer<C> to(dx, {});
+    for (std::int64_t i = 0; i < size_; ++i) {
+      to(i, relu_ && out[i] <= 0 && !is_nan(out[i]) ? C(0) : gradient[i]);
+    }
   }
 
  private:
+  KnownFormats formats_;
   std::int64_t size_ = 0;
   bool add_, relu_;
 };

@@ -12,6 +12,7 @@
 #include <resnext/backend/host/stream.hpp>
 #include <resnext/backend/reference/rounding.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext::detail {
 
@@ -20,23 +21,36 @@ namespace resnext::detail {
 template <class T>
 class ReferenceMaxPool {
  public:
-  ReferenceMaxPool(const PoolShape& shape, std::string_view path) : shape_(shape) { check_shape(shape, path); }
+  using C = Calculated<T>;
 
-  void forward(HostStream&, const T* x, T* y, std::uint8_t* indices) const {
+  ReferenceMaxPool(const PoolShape& shape, std::string_view path)
+      : shape_(shape), formats_(known_formats<T>(shape.formats)) {
+    check_shape(shape, path);
+  }
+
+  void forward(HostStream&, ConstTypedPointer from, TypedPointer y, std::uint8_t* indices) const {
+    const Reader<C> x(from, formats_.x);
+    const Writer<C> to(y, formats_.y);
     for_each_output([&](std::int64_t out, int image, int oy, int ox, int channel) {
       int best = -1;
+      C largest = 0;
       for (int tap = 0; tap < shape_.kernel * shape_.kernel; ++tap) {
         const std::int64_t at = position(image, oy, ox, channel, tap);
-        if (at < 0 || (best >= 0 && !is_nan(x[at]) && (is_nan(y[out]) || !(x[at] > y[out])))) continue;
+        if (at < 0) continue;
+        const C value = x[at];
+        if (best >= 0 && !is_nan(value) && (is_nan(largest) || !(value > largest))) continue;
         best = tap;
-        y[out] = x[at];
+        largest = value;
       }
+      to(out, largest);
       if (indices != nullptr) indices[out] = static_cast<std::uint8_t>(best);
     });
   }
 
   /// Every pixel adds up what the windows around it have for it, and is rounded once.
-  void backward(HostStream&, const T* dy, const std::uint8_t* indices, T* dx) const {
+  void backward(HostStream&, ConstTypedPointer gradient, const std::uint8_t* indices, TypedPointer dx) const {
+    const Reader<C> dy(gradient, {});
+    const Writer<C> to(dx, {});
     const PoolShape& s = shape_;
     // windows that reach row or column `at`: those from first(at) to last(at)
     const auto first = [&](int at) { return std::max(0, (at + s.padding - s.kernel + s.stride) / s.stride); };
@@ -44,7 +58,7 @@ class ReferenceMaxPool {
     for (std::int64_t i = 0; i < s.input_size(); ++i) {
       const auto channel = static_cast<int>(i % s.c), ix = static_cast<int>(i / s.c % s.w);
       const auto iy = static_cast<int>(i / s.c / s.w % s.h), image = static_cast<int>(i / s.c / s.w / s.h);
-      Calculated<T> sum = 0;
+      C sum = 0;
       for (int oy = first(iy); oy <= last(iy, s.out_h()); ++oy) {
         for (int ox = first(ix); ox <= last(ix, s.out_w()); ++ox) {
           const std::int64_t out = ((std::int64_t{image} * s.out_h() + oy) * s.out_w() + ox) * s.c + channel;
@@ -52,7 +66,7 @@ class ReferenceMaxPool {
           if (indices[out] == tap) sum += dy[out];
         }
       }
-      dx[i] = static_cast<T>(sum);
+      to(i, sum);
     }
   }
 
@@ -78,30 +92,39 @@ class ReferenceMaxPool {
   }
 
   PoolShape shape_;
+  KnownFormats formats_;
 };
 
 /// The mean of every channel over the whole map, `[n, h, w, c]` to `[n, c]`; sums in double.
 template <class T>
 class ReferenceAveragePool {
  public:
-  explicit ReferenceAveragePool(const MapShape& shape) : shape_(shape) { check_shape(shape, "global average pool"); }
+  using C = Calculated<T>;
 
-  void forward(HostStream&, const T* x, T* y) const {
+  explicit ReferenceAveragePool(const MapShape& shape) : shape_(shape), formats_(known_formats<T>(shape.formats)) {
+    check_shape(shape, "global average pool");
+  }
+
+  void forward(HostStream&, ConstTypedPointer from, TypedPointer y) const {
+    const Reader<C> x(from, {});  // sums of integers are exact
+    const Writer<C> to(y, formats_.y);
     for (int image = 0; image < shape_.n; ++image) {
       for (int channel = 0; channel < shape_.c; ++channel) {
         double sum = 0;
         for (std::int64_t pixel = 0; pixel < pixels(); ++pixel) {
           sum += x[(image * pixels() + pixel) * shape_.c + channel];
         }
-        y[image * shape_.c + channel] = static_cast<T>(sum / static_cast<double>(pixels()));
+        to(image * shape_.c + channel, sum * formats_.x.scale / static_cast<double>(pixels()));
       }
     }
   }
 
-  void backward(HostStream&, const T* dy, T* dx) const {
+  void backward(HostStream&, ConstTypedPointer gradient, TypedPointer dx) const {
+    const Reader<C> dy(gradient, {});
+    const Writer<C> to(dx, {});
     for (std::int64_t i = 0; i < shape_.size(); ++i) {
       const std::int64_t image = i / (pixels() * shape_.c);
-      dx[i] = static_cast<T>(dy[image * shape_.c + i % shape_.c] / static_cast<Calculated<T>>(pixels()));
+      to(i, dy[image * shape_.c + i % shape_.c] / static_cast<C>(pixels()));
     }
   }
 
@@ -109,6 +132,7 @@ class ReferenceAveragePool {
   std::int64_t pixels() const { return std::int64_t{shape_.h} * shape_.w; }
 
   MapShape shape_;
+  KnownFormats formats_;
 };
 
 }  // namespace resnext::detail

@@ -18,6 +18,8 @@
 #include <resnext/backend/reference/sgd.hpp>
 #include <resnext/tensor/buffer.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/tensor/number_format.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext {
 
@@ -26,12 +28,15 @@ namespace resnext {
 ///
 /// `Reference<bfloat16>` and `Reference<float16>` calculate in float and round where such a backend stores: maps, their
 /// gradients, and weights as operators read them. They are what other backends of those types are measured by, and
-/// slow.
+/// slow. `Reference<int8>` is the same for integers of 8 bits, and classifies only: its sums are exact, and each
+/// rounding is said where it is made, see `detail::ReferenceInferenceConvolution`.
+///
+/// A map may be of any type that is calculated in the same: those of 8, 16 and 32 bits in float.
 template <class T>
 struct Reference : detail::HostMemory {
   static_assert(std::same_as<T, double> || std::same_as<T, float> || std::same_as<T, bfloat16> ||
                     std::same_as<T, float16>,
-                "Reference<T>: T is double, float, bfloat16 or float16");
+                "Reference<T>: T is double, float, bfloat16, float16 or int8");
 
   /// @name The contract
   /// @{
@@ -62,6 +67,7 @@ struct Reference : detail::HostMemory {
   using Pointwise = detail::ReferencePointwise<T>;
   using MaxPool = detail::ReferenceMaxPool<T>;
   using AveragePool = detail::ReferenceAveragePool<T>;
+  using InferenceLinear = detail::ReferenceInferenceLinear<T>;
   using Linear = detail::ReferenceLinear<T>;
   using CrossEntropy = detail::HostCrossEntropy<Master>;
   using Update = detail::HostUpdate<T, Master, Gradient, detail::reference_sgd<Master>>;
@@ -71,9 +77,42 @@ struct Reference : detail::HostMemory {
     if (std::same_as<T, float16>) return "Reference<float16>";
     return std::same_as<T, float> ? "Reference<float>" : "Reference<double>";
   }
-  static void accumulate(HostStream&, const T* x, T* y, std::int64_t size) {
-    for (std::int64_t i = 0; i < size; ++i) y[i] = static_cast<T>(y[i] + x[i]);
+  static constexpr bool takes(Dtype type) { return detail::calculates_with<Master>(type); }
+  static void accumulate(HostStream&, ConstTypedPointer x, TypedPointer y, std::int64_t size) {
+    const detail::Reader<Master> from(x, {}), sum(y, {});
+    const detail::Writer<Master> to(y, {});
+    for (std::int64_t i = 0; i < size; ++i) to(i, sum[i] + from[i]);
   }
+  /// @}
+};
+
+template <>
+struct Reference<int8> : detail::HostMemory {
+  /// @name The contract
+  /// @{
+
+  /// See `InferenceBackend`.
+  using Scalar = int8;
+  using Master = float;
+  using Stream = HostStream;
+  template <class U>
+  using Buffer = resnext::HostBuffer<U>;
+
+  using Registry = Reference<float>::Registry;
+  template <class Net>
+  static Registry inference_registry() {
+    return {};
+  }
+
+  using InferenceConvolution = detail::ReferenceInferenceConvolution<int8>;
+  using ScaleShift = detail::ReferenceScaleShift<int8>;
+  using Pointwise = detail::ReferencePointwise<int8>;
+  using MaxPool = detail::ReferenceMaxPool<int8>;
+  using AveragePool = detail::ReferenceAveragePool<int8>;
+  using InferenceLinear = detail::ReferenceInferenceLinear<int8>;
+
+  static constexpr std::string_view name() { return "Reference<int8>"; }
+  static constexpr bool takes(Dtype type) { return detail::calculates_with<float>(type); }
   /// @}
 };
 
@@ -81,5 +120,6 @@ static_assert(Backend<Reference<float>>);
 static_assert(Backend<Reference<double>>);
 static_assert(Backend<Reference<bfloat16>>);
 static_assert(Backend<Reference<float16>>);
+static_assert(InferenceBackend<Reference<int8>> && !Backend<Reference<int8>>);
 
 }  // namespace resnext

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include <resnext/model/layer.hpp>
+#include <resnext/tensor/dtype.hpp>
+#include <resnext/tensor/number_format.hpp>
 
 namespace resnext {
 
@@ -31,7 +33,9 @@ struct Unit {
 enum class Fusion : std::uint8_t { inference, training };
 
 /// Fuses the rows of a table. An addition goes to the later of its two producers, so no unit has to move.
-inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
+/// @param formats of the values, if they are not all of one type: only numbers of one size are added in place
+inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion,
+                              std::span<const NumberFormat> formats = {}) {
   const std::size_t values = layers.size() + 1;
   std::vector<int> readers(values), last_reader(values, -1), producer(values, -1);
   for (std::size_t row = 0; row < layers.size(); ++row) {
@@ -48,6 +52,16 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
     const int unit = producer[static_cast<std::size_t>(value)];
     return unit >= 0 && readers[static_cast<std::size_t>(value)] == 1 ? &units[static_cast<std::size_t>(unit)]
                                                                       : nullptr;
+  };
+  // What is written where an addition is at `row`: its sum or, if nothing else reads that, what a ReLU makes of it.
+  const auto written_by = [&](int row) {
+    const auto sum = static_cast<std::size_t>(layers[static_cast<std::size_t>(row)].output);
+    const Layer* reader = readers[sum] == 1 ? &layers[static_cast<std::size_t>(last_reader[sum])] : nullptr;
+    return reader != nullptr && reader->op == LayerOp::relu ? reader->output : static_cast<int>(sum);
+  };
+  const auto same_size = [&](int a, int b) {
+    const auto size = [&](int value) { return dtype_size(formats[static_cast<std::size_t>(value)].type); };
+    return formats.empty() || size(a) == size(b);
   };
   const auto extend = [&](Unit& unit, const Layer& layer) {
     producer[static_cast<std::size_t>(layer.output)] = static_cast<int>(&unit - units.data());
@@ -105,7 +119,7 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion) {
         Unit* target = open_unit(late);
         // An inference convolution adds onto the shortcut's own memory, which nobody may read from then on.
         const auto reads_early = [&](const Unit& u) { return u.input == early || u.other == early; };
-        const bool in_place = target != nullptr && early != 0 && last_reader[static_cast<std::size_t>(early)] == row &&
+        const bool in_place = target != nullptr && same_size(early, written_by(row)) && early != 0 && last_reader[static_cast<std::size_t>(early)] == row &&
                               std::none_of(units.begin() + (target - units.data()), units.end(), reads_early);
         if (target != nullptr && target->kind == adder && target->other < 0 && !target->relu && early != late &&
             (fusion == Fusion::training || in_place)) {

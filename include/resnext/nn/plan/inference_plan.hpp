@@ -16,10 +16,13 @@
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/error.hpp>
 #include <resnext/nn/plan/fusion.hpp>
+#include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
 #include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
+#include <resnext/tensor/number_format.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext {
 
@@ -72,39 +75,48 @@ inline void check_values(const Images& images, Extent extent) {
   }
 }
 
-/// @throws ShapeError where logits and maps are of different types and no operator is between them.
+/// @throws ShapeError where logits are of a type that maps cannot have, and no operator is between them.
 template <class B>
 void check_last(std::span<const Layer> layers) {
   const Layer& last = layers.back();
-  if (!std::is_same_v<typename B::Scalar, typename B::Master> && last.op != LayerOp::linear) {
+  if (!takes<B>(dtype_of<typename B::Master>) && last.op != LayerOp::linear) {
     throw_error<ShapeError>(last.name.view(), ": ", B::name(),
                             " expected a network to end with a fully connected layer, found another");
   }
 }
 
-inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent input) {
-  return {n, input.h, input.w, layer.in, layer.out, layer.kernel, layer.stride, layer.padding, layer.groups};
+inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent input, const MapFormats& formats) {
+  return {n,           input.h,      input.w,       layer.in,     layer.out,
+          layer.kernel, layer.stride, layer.padding, layer.groups, formats};
+}
+
+/// The formats of what a unit reads, adds and writes.
+inline MapFormats unit_formats(const Unit& unit, std::span<const NumberFormat> formats) {
+  const auto of = [&](int value) { return formats[static_cast<std::size_t>(value)]; };
+  return {of(unit.input), of(unit.other >= 0 ? unit.other : unit.output), of(unit.output)};
 }
 
 }  // namespace detail
 
 /// Batch norms folded, kernels chosen, weights packed, memory laid out: all at construction. Running allocates nothing.
-template <Backend B>
+template <InferenceBackend B>
 class InferencePlan {
  public:
-  using Scalar = typename B::Scalar;  ///< of maps
   using Master = typename B::Master;  ///< of logits
 
   /// @param layers a layer table that outlives the plan
   /// @param parameters the network's tensors; read only here
-  /// @throws ShapeError when n images of that extent do not fit the network
+  /// @param formats how the values are stored
+  /// @throws ShapeError when n images of that extent do not fit the network, OptionError for impossible formats
   InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, const ParameterSource& parameters,
-                typename B::Stream& stream, int n, Extent image)
+                typename B::Stream& stream, int n, Extent image, const ValueFormats& formats = {})
       : layers_(layers),
         n_(n),
         extents_(detail::checked_extents(layers, n, image)),
-        units_(fuse(layers, Fusion::inference)) {
+        formats_(detail::all_formats<B>(layers, formats)),
+        units_(fuse(layers, Fusion::inference, formats_)) {
     detail::check_last<B>(layers);
+    check_scales(formats);
     place_values();
     build(registry, parameters, stream);
   }
@@ -113,7 +125,7 @@ class InferencePlan {
   std::span<const Master> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr,
                               Profile* profile = nullptr) {
     detail::check_values(images, extents_[0]);
-    B::upload_map(stream, images.values, map_of(0), value<Scalar>(0));
+    B::upload_map(stream, images.values, map_of(0), value(0));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       run_unit(stream, units_[i], operators_[i]);
@@ -123,7 +135,7 @@ class InferencePlan {
       }
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
-    B::download(stream, value<Master>(units_.back().output), std::span(logits_));
+    B::download(stream, static_cast<const Master*>(value(units_.back().output)), std::span(logits_));
     return logits_;
   }
 
@@ -153,21 +165,32 @@ class InferencePlan {
     std::size_t scale, shift;
   };
   struct Linear {
-    typename B::Linear op;
-    std::size_t weights, bias;
+    detail::InferenceLinear<B> op;
+    std::size_t weights;
   };
   using Operator = std::variant<Convolution, ScaleShift, typename B::Pointwise, typename B::MaxPool,
                                 typename B::AveragePool, Linear>;
 
-  template <class Number>
-  Number* value(int index) {
-    return reinterpret_cast<Number*>(arena_.data() + offsets_[static_cast<std::size_t>(index)]);
+  TypedPointer value(int index) {
+    return {arena_.data() + offsets_[static_cast<std::size_t>(index)], format_of(index).type};
   }
   template <class Number>
   Number* weights(std::size_t offset) {
     return reinterpret_cast<Number*>(weights_.data() + offset);
   }
   bool is_logits(int index) const { return index == units_.back().output; }
+
+  /// Integers stand for nothing without a scale.
+  void check_scales(const ValueFormats& chosen) const {
+    if (!is_quantized(dtype_of<typename B::Scalar>)) return;
+    const auto check = [&](int index) {
+      if (is_logits(index) || chosen[index]) return;
+      throw_error<OptionError>(detail::value_name(layers_, index), ": ", B::name(),
+                               " expected a format of every value, found none; make them of a Calibration");
+    };
+    check(0);
+    for (const Unit& unit : units_) check(unit.output);
+  }
 
   /// One interval a value, but a shortcut that is added in place is one with the sum.
   void place_values() {
@@ -177,7 +200,8 @@ class InferencePlan {
       intervals[interval_of[static_cast<std::size_t>(index)]].last = step;
     };
     const auto size_of = [&](int index) {
-      return is_logits(index) ? count_of(index) * sizeof(Master) : B::map_size(map_of(index)) * sizeof(Scalar);
+      return is_logits(index) ? count_of(index) * sizeof(Master)
+                              : B::map_size(map_of(index)) * dtype_size(format_of(index).type);
     };
     intervals.push_back({size_of(0), 0, 0});
     for (int step = 0; step < static_cast<int>(units_.size()); ++step) {
@@ -207,10 +231,11 @@ class InferencePlan {
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
-      const MapShape map = map_of(unit.input);
+      const MapFormats formats = detail::unit_formats(unit, formats_);
+      const MapShape map{n_, in.h, in.w, in.c, formats};
       switch (unit.kind) {
         case UnitKind::convolution: {
-          typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in),
+          typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in, formats),
                                               Epilogue{unit.other >= 0, unit.relu}, registry, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
           const std::size_t size = op.packed_size();
@@ -227,16 +252,16 @@ class InferencePlan {
           break;
         case UnitKind::max_pool:
           operators_.push_back(typename B::MaxPool(
-              PoolShape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding}, layer.name));
+              PoolShape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding, formats}, layer.name));
           break;
         case UnitKind::average_pool:
           operators_.push_back(typename B::AveragePool(map));
           break;
         case UnitKind::linear: {
-          typename B::Linear op(LinearShape{n_, layer.in, layer.out}, layer.name);
+          detail::InferenceLinear<B> op(LinearShape{n_, layer.in, layer.out, formats}, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          operators_.push_back(Linear{std::move(op), reserve(B::tensor_size(matrix_of(layer)) * sizeof(Scalar)),
-                                      reserve(B::tensor_size(channels_of(layer)) * sizeof(Master))});
+          const std::size_t size = op.packed_size();
+          operators_.push_back(Linear{std::move(op), reserve(size)});
           break;
         }
       }
@@ -275,18 +300,16 @@ class InferencePlan {
       B::upload_tensor(stream, std::span<const double>(scale), channels_of(layer), weights<Master>(norm->scale));
       B::upload_tensor(stream, std::span<const Master>(shift), channels_of(layer), weights<Master>(norm->shift));
     } else if (auto* linear = std::get_if<Linear>(&op)) {
-      B::upload_tensor(stream, parameters.at(unit.row, TensorRole::weight), matrix_of(layer),
-                       weights<Scalar>(linear->weights));
+      linear->op.pack(stream, parameters.at(unit.row, TensorRole::weight).data(),
+                      parameters.at(unit.row, TensorRole::bias).data(), weights_.data() + linear->weights);
       parameters.release(unit.row, TensorRole::weight);
-      B::upload_tensor(stream, parameters.at(unit.row, TensorRole::bias), channels_of(layer),
-                       weights<Master>(linear->bias));
     }
   }
 
   void run_unit(typename B::Stream& stream, const Unit& unit, Operator& op) {
-    const auto* x = value<const Scalar>(unit.input);
-    const auto* other = unit.other >= 0 ? value<const Scalar>(unit.other) : nullptr;
-    auto* y = value<Scalar>(unit.output);
+    const ConstTypedPointer x = value(unit.input);
+    const ConstTypedPointer other = unit.other >= 0 ? ConstTypedPointer(value(unit.other)) : nullptr;
+    const TypedPointer y = value(unit.output);
     std::byte* scratch = arena_.data() + scratch_;
     if (auto* convolution = std::get_if<Convolution>(&op)) {
       convolution->op.run(stream, x, weights_.data() + convolution->weights, y, scratch);
@@ -300,8 +323,7 @@ class InferencePlan {
       average_pool->forward(stream, x, y);
     } else {
       auto& linear = std::get<Linear>(op);
-      linear.op.forward(stream, x, weights<const Scalar>(linear.weights), weights<const Master>(linear.bias),
-                        value<Master>(unit.output), scratch);
+      linear.op.run(stream, x, weights_.data() + linear.weights, static_cast<Master*>(y), scratch);
     }
   }
 
@@ -316,9 +338,9 @@ class InferencePlan {
     const Extent extent = extents_[static_cast<std::size_t>(unit.output)];
     std::vector<double> values(count_of(unit.output));
     if (is_logits(unit.output)) {
-      B::download(stream, value<const Master>(unit.output), std::span(values));
+      B::download(stream, static_cast<const Master*>(value(unit.output)), std::span(values));
     } else {
-      B::download_map(stream, value<const Scalar>(unit.output), map_of(unit.output), std::span(values));
+      B::download_map(stream, value(unit.output), map_of(unit.output), std::span(values));
     }
     observer(row(unit.output - 1).name, extent, values);
   }
@@ -326,15 +348,16 @@ class InferencePlan {
   const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
   MapShape map_of(int index) const {
     const auto [h, w, c] = extents_[static_cast<std::size_t>(index)];
-    return {n_, h, w, c};
+    return {n_, h, w, c, {.x = format_of(index)}};
   }
+  NumberFormat format_of(int index) const { return formats_[static_cast<std::size_t>(index)]; }
   std::size_t count_of(int index) const { return static_cast<std::size_t>(map_of(index).size()); }
   static TensorShape channels_of(const Layer& layer) { return {1, {layer.out, 1, 1, 1}}; }
-  static TensorShape matrix_of(const Layer& layer) { return {2, {layer.out, layer.in, 1, 1}}; }
 
   std::span<const Layer> layers_;
   int n_;
   std::vector<Extent> extents_;
+  std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   std::vector<Operator> operators_;
   std::vector<std::size_t> offsets_;  // of each value, in arena_

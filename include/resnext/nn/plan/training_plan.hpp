@@ -14,8 +14,11 @@
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
+#include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
+#include <resnext/tensor/number_format.hpp>
+#include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext {
 
@@ -23,27 +26,31 @@ namespace resnext {
 template <Backend B>
 class TrainingPlan {
  public:
-  using Scalar = typename B::Scalar;      ///< of maps and their gradients, and of weights as operators read them
+  using Scalar = typename B::Scalar;      ///< of maps, their gradients, and weights as operators read them
   using Master = typename B::Master;      ///< of logits and of what is learned
   using Gradient = typename B::Gradient;  ///< of the gradients of what is learned
   using Store = ParameterStore<B>;        ///< where the learned tensors live
 
   /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan.
   /// @param ghost_batch images that share batch statistics; 0 for the whole batch
-  /// @throws ShapeError when n images of that extent do not fit, or a batch norm would see one value a channel
+  /// @param formats how the values are stored, as `Scalar` or as `Master`
+  /// @throws ShapeError when n images of that extent do not fit, or a batch norm would see one value a channel;
+  /// OptionError for impossible formats
   TrainingPlan(const typename B::Registry& registry, const StateDict& state, Store& store, int n, Extent image,
-               double smoothing, int ghost_batch)
+               double smoothing, int ghost_batch, const ValueFormats& formats = {})
       : layers_(state.layers()),
         store_(&store),
         n_(n),
         groups_(ghost_batch == 0 ? 1 : n / std::max(ghost_batch, 1)),
         extents_(detail::checked_extents(layers_, n, image)),
+        formats_(detail::all_formats<B>(layers_, formats)),
         units_(fuse(layers_, Fusion::training)),
         loss_(LossShape{n, layers_.back().out, smoothing}) {
     if (ghost_batch < 0 || (ghost_batch > 0 && n % ghost_batch != 0)) {
       throw_error<ShapeError>("a batch of ", n, " images cannot be cut into ghost batches of ", ghost_batch);
     }
     detail::check_last<B>(layers_);
+    check_types();
     build(registry, state);
     place_forward();
     place_backward();
@@ -69,7 +76,7 @@ class TrainingPlan {
       profile->lap([&] { return describe(unit, pass); });
     };
     detail::check_values(images, extents_[0]);
-    B::upload_map(stream, images.values, map_of(0), value<Scalar>(0));
+    B::upload_map(stream, images.values, map_of(0), value(0));
     B::upload(stream, labels, at<std::int32_t>(labels_));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
@@ -78,7 +85,7 @@ class TrainingPlan {
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
     const int logits = units_.back().output;
-    loss_.run(stream, value<Master>(logits), at<std::int32_t>(labels_), hyper, at<Master>(loss_gradient_), metrics);
+    loss_.run(stream, static_cast<const Master*>(value(logits)), at<std::int32_t>(labels_), hyper, at<Master>(loss_gradient_), metrics);
     std::size_t bucket = 0;
     for (std::size_t i = units_.size(); i-- > 0;) {
       backward(stream, units_[i], steps_[i]);
@@ -123,21 +130,43 @@ class TrainingPlan {
   const Layer& row(int index) const { return layers_[static_cast<std::size_t>(index)]; }
   MapShape map_of(int index) const {
     const auto [h, w, c] = extents_[static_cast<std::size_t>(index)];
-    return {n_, h, w, c};
+    return {n_, h, w, c, {.x = NumberFormat{type_of(index)}}};
   }
+  Dtype type_of(int index) const { return formats_[static_cast<std::size_t>(index)].type; }
   std::size_t count_of(int index) const { return static_cast<std::size_t>(map_of(index).size()); }
   bool is_logits(int index) const { return index == units_.back().output; }
   /// Bytes of a value, and of its gradient.
   std::size_t size_of(int index) const {
-    return is_logits(index) ? count_of(index) * sizeof(Master) : B::map_size(map_of(index)) * sizeof(Scalar);
+    return is_logits(index) ? count_of(index) * sizeof(Master)
+                            : B::map_size(map_of(index)) * dtype_size(type_of(index));
   }
   template <class Number>
   Number* at(std::size_t interval) {
     return interval == none ? nullptr : reinterpret_cast<Number*>(arena_.data() + intervals_[interval].offset);
   }
-  template <class Number>
-  Number* value(int index) {
-    return index < 0 ? nullptr : at<Number>(value_[static_cast<std::size_t>(index)]);
+  TypedPointer value(int index) {
+    if (index < 0) return nullptr;
+    return {at<std::byte>(value_[static_cast<std::size_t>(index)]), type_of(index)};
+  }
+  /// An interval that holds a gradient of the value.
+  TypedPointer gradient(std::size_t interval, int index) {
+    if (interval == none) return nullptr;
+    return {at<std::byte>(interval), type_of(index)};
+  }
+  /// Weights in the type of what their operator reads.
+  ConstTypedPointer operand(const Unit& unit, std::size_t offset) {
+    if (type_of(unit.input) == dtype_of<Scalar>) return store_->operands() + offset;
+    return store_->weights() + offset;
+  }
+
+  /// A layer's weights are there as they are learned, and as `Scalar`.
+  void check_types() const {
+    for (int index = 0; index + 1 < static_cast<int>(formats_.size()); ++index) {
+      if (type_of(index) == dtype_of<Scalar> || type_of(index) == dtype_of<Master>) continue;
+      throw_error<OptionError>(detail::value_name(layers_, index), ": expected ", dtype_name(dtype_of<Scalar>), " or ",
+                               dtype_name(dtype_of<Master>), " for training on ", B::name(), ", found ",
+                               dtype_name(type_of(index)));
+    }
   }
   std::size_t add_interval(std::size_t size, int first, int last) {
     intervals_.push_back({size, first, last, 0});
@@ -148,11 +177,12 @@ class TrainingPlan {
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
       const Extent in = extents_[static_cast<std::size_t>(unit.input)];
-      const MapShape map = map_of(unit.input);
+      const MapFormats formats = detail::unit_formats(unit, formats_);
+      const MapShape map{n_, in.h, in.w, in.c, formats};
       const auto place = [&](TensorRole role) { return store_->place(state, unit.row, role); };
       switch (unit.kind) {
         case UnitKind::convolution: {
-          Step step(typename B::Convolution(detail::convolution_shape(layer, n_, in), registry, layer.name));
+          Step step(typename B::Convolution(detail::convolution_shape(layer, n_, in, formats), registry, layer.name));
           const auto& op = std::get<typename B::Convolution>(step.op);
           step.weight = place(TensorRole::weight);
           step.kept = op.packed_size();
@@ -180,7 +210,7 @@ class TrainingPlan {
           steps_.push_back(Step(typename B::Pointwise(map, unit.other >= 0, unit.relu)));
           break;
         case UnitKind::max_pool: {
-          const PoolShape shape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding};
+          const PoolShape shape{n_, in.h, in.w, in.c, layer.kernel, layer.stride, layer.padding, formats};
           steps_.push_back(Step(typename B::MaxPool(shape, layer.name)));
           steps_.back().kept_indices = static_cast<std::size_t>(shape.output_size());
           break;
@@ -189,7 +219,7 @@ class TrainingPlan {
           steps_.push_back(Step(typename B::AveragePool(map)));
           break;
         case UnitKind::linear: {
-          Step step(typename B::Linear(LinearShape{n_, layer.in, layer.out}, layer.name));
+          Step step(typename B::Linear(LinearShape{n_, layer.in, layer.out, formats}, layer.name));
           step.weight = place(TensorRole::weight);
           step.bias = place(TensorRole::bias);
           scratch_ = std::max(scratch_, static_cast<std::size_t>(std::get<typename B::Linear>(step.op).scratch_size()));
@@ -238,6 +268,12 @@ class TrainingPlan {
       contribute(index, interval);
       return interval;
     };
+    // The gradient of `index` in the memory of that of the unit's output, if they are of one type.
+    const auto in_place_of_dy = [&](const Step& step, const Unit& unit, int index, int time) {
+      if (type_of(index) != type_of(unit.output)) return fresh(index, time);
+      contribute(index, step.dy[0]);
+      return step.dy[0];
+    };
     const int last = units_.back().output;
     loss_gradient_ = add_interval(size_of(last), step_count(), step_count());
     contribute(last, loss_gradient_);
@@ -250,18 +286,15 @@ class TrainingPlan {
       switch (unit.kind) {
         case UnitKind::batch_norm:
           if (unit.other >= 0) {  // the shortcut's gradient takes the place of dy
-            step.dother = step.dy[0];
-            contribute(unit.other, step.dother);
+            step.dother = in_place_of_dy(step, unit, unit.other, time);
             step.dx = fresh(unit.input, time);
           } else {
-            step.dx = step.dy[0];
-            contribute(unit.input, step.dx);
+            step.dx = in_place_of_dy(step, unit, unit.input, time);
           }
           break;
         case UnitKind::pointwise:
           if (unit.other >= 0) step.dother = fresh(unit.other, time);
-          step.dx = step.dy[0];
-          contribute(unit.input, step.dx);
+          step.dx = in_place_of_dy(step, unit, unit.input, time);
           break;
         default:
           if (unit.input != 0) step.dx = fresh(unit.input, time);
@@ -276,13 +309,11 @@ class TrainingPlan {
   }
 
   void forward(typename B::Stream& stream, const Unit& unit, Step& step) {
-    const auto* x = value<const Scalar>(unit.input);
-    const auto* other = value<const Scalar>(unit.other);
-    auto* y = value<Scalar>(unit.output);
+    const ConstTypedPointer x = value(unit.input), other = value(unit.other);
+    const TypedPointer y = value(unit.output);
     const Master* weights = store_->weights();
-    const Scalar* operands = store_->operands();
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
-      convolution->forward(stream, x, operands + step.weight, y, at<std::byte>(step.kept), scratch());
+      convolution->forward(stream, x, operand(unit, step.weight), y, at<std::byte>(step.kept), scratch());
     } else if (auto* norm = std::get_if<typename B::BatchNorm>(&step.op)) {
       Master* statistics = store_->statistics();
       norm->forward(stream, x, other, weights + step.weight, weights + step.bias, statistics + step.mean,
@@ -294,8 +325,8 @@ class TrainingPlan {
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
       average_pool->forward(stream, x, y);
     } else {
-      std::get<typename B::Linear>(step.op).forward(stream, x, operands + step.weight, weights + step.bias,
-                                                    value<Master>(unit.output), scratch());
+      std::get<typename B::Linear>(step.op).forward(stream, x, operand(unit, step.weight), weights + step.bias,
+                                                    static_cast<Master*>(y), scratch());
     }
   }
 
@@ -303,36 +334,39 @@ class TrainingPlan {
     auto* norm = std::get_if<typename B::BatchNorm>(&step.op);
     // A batch norm adds a second contribution on the way; all others are added beforehand.
     const std::size_t taken = norm != nullptr ? 2 : 1;
-    auto* dy = at<Scalar>(step.dy[0]);
+    const TypedPointer dy = gradient(step.dy[0], unit.output);
     for (std::size_t i = taken; i < step.dy.size(); ++i) {
-      B::accumulate(stream, at<const Scalar>(step.dy[i]), dy,
+      B::accumulate(stream, ConstTypedPointer(gradient(step.dy[i], unit.output)), dy,
                     static_cast<std::int64_t>(B::map_size(map_of(unit.output))));
     }
-    const auto* dy2 = taken == 2 && step.dy.size() > 1 ? at<const Scalar>(step.dy[1]) : nullptr;
-    const auto* x = value<const Scalar>(unit.input);
-    const auto* y = value<const Scalar>(unit.output);
+    const TypedPointer dy2 = gradient(taken == 2 && step.dy.size() > 1 ? step.dy[1] : none, unit.output);
+    const ConstTypedPointer x = value(unit.input), y = value(unit.output);
     const Master* weights = store_->weights();
-    const Scalar* operands = store_->operands();
     Gradient* gradients = store_->gradients();
-    auto* dx = at<Scalar>(step.dx);
+    const TypedPointer dx = gradient(step.dx, unit.input);
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
-      convolution->backward_weights(stream, x, dy, gradients + step.weight, scratch());
-      if (dx != nullptr) {
-        convolution->backward_data(stream, dy, operands + step.weight, dx, at<std::byte>(step.kept), scratch());
+      convolution->backward_weights(stream, x, ConstTypedPointer(dy), gradients + step.weight, scratch());
+      if (dx) {
+        convolution->backward_data(stream, ConstTypedPointer(dy), operand(unit, step.weight), dx,
+                                   at<std::byte>(step.kept), scratch());
       }
     } else if (norm != nullptr) {
-      norm->backward(stream, x, y, dy, dy2, weights + step.weight, weights + step.bias, at<const std::byte>(step.kept),
-                     dx, at<Scalar>(step.dother), gradients + step.weight, gradients + step.bias, scratch());
+      norm->backward(stream, x, y, ConstTypedPointer(dy), ConstTypedPointer(dy2), weights + step.weight,
+                     weights + step.bias, at<const std::byte>(step.kept), dx, gradient(step.dother, unit.other),
+                     gradients + step.weight, gradients + step.bias, scratch());
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
-      if (step.dother != none) pointwise->backward(stream, y, dy, at<Scalar>(step.dother));
-      pointwise->backward(stream, y, dy, dx);
+      if (step.dother != none) {
+        pointwise->backward(stream, y, ConstTypedPointer(dy), gradient(step.dother, unit.other));
+      }
+      pointwise->backward(stream, y, ConstTypedPointer(dy), dx);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
-      max_pool->backward(stream, dy, at<const std::uint8_t>(step.kept_indices), dx);
+      max_pool->backward(stream, ConstTypedPointer(dy), at<const std::uint8_t>(step.kept_indices), dx);
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
-      average_pool->backward(stream, dy, dx);
+      average_pool->backward(stream, ConstTypedPointer(dy), dx);
     } else {
-      std::get<typename B::Linear>(step.op).backward(stream, x, operands + step.weight, at<const Master>(step.dy[0]),
-                                                     dx, gradients + step.weight, gradients + step.bias, scratch());
+      std::get<typename B::Linear>(step.op).backward(stream, x, operand(unit, step.weight),
+                                                     static_cast<const Master*>(dy), dx, gradients + step.weight,
+                                                     gradients + step.bias, scratch());
     }
   }
 
@@ -347,9 +381,9 @@ class TrainingPlan {
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
     std::vector<double> values(count_of(unit.output));
     if (is_logits(unit.output)) {
-      B::download(stream, value<const Master>(unit.output), std::span(values));
+      B::download(stream, static_cast<const Master*>(value(unit.output)), std::span(values));
     } else {
-      B::download_map(stream, value<const Scalar>(unit.output), map_of(unit.output), std::span(values));
+      B::download_map(stream, ConstTypedPointer(value(unit.output)), map_of(unit.output), std::span(values));
     }
     observer(row(unit.output - 1).name, extents_[static_cast<std::size_t>(unit.output)], values);
   }
@@ -361,6 +395,7 @@ class TrainingPlan {
   int n_;
   int groups_;  // ghost batches in a batch
   std::vector<Extent> extents_;
+  std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   typename B::CrossEntropy loss_;
   std::vector<Step> steps_;
