@@ -290,6 +290,84 @@ TEST_CASE("a trainer that moved, or was assigned, goes on as if it had stayed") 
   CHECK(third.read_metrics().loss == stays.read_metrics().loss);
 }
 
+namespace {
+
+/// A convolution that does not say how it packs.
+struct SilentConvolution : B::InferenceConvolution {
+  using B::InferenceConvolution::InferenceConvolution;
+  void packed_layout() const = delete;
+};
+struct Silent : B {
+  using InferenceConvolution = SilentConvolution;
+};
+
+}  // namespace
+
+TEST_CASE("plans of all extents share packed weights and memory") {
+  using Net = SmallImageNet;
+  const auto parameters = random_parameters<Net>(35);
+  Classifier<Net, B> classify(parameters);
+  std::vector<std::vector<double>> logits;
+  std::size_t weights = 0, most = 0;
+  constexpr int sizes[] = {40, 32, 64, 48, 56};
+  const auto at = [](int size) { return RandomBatch("sizes", 2, size, size, 3, Net::classes); };
+  for (const int size : sizes) {
+    const RandomBatch batch = at(size);
+    const auto found = classify(batch.images());
+    logits.emplace_back(found.begin(), found.end());
+    if (weights == 0) weights = classify.weight_bytes();
+    CHECK(classify.weight_bytes() == weights);
+    CHECK(classify.plan(batch.images()).weight_bytes() == weights);
+    most = std::max(most, classify.plan(batch.images()).activation_bytes());
+    CHECK(classify.activation_bytes() == most);
+  }
+  CHECK(weights >= Net::parameters * sizeof(double) * 9 / 10);
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    const RandomBatch batch = at(sizes[i]);
+    CHECK(std::ranges::equal(classify(batch.images()), logits[i]));
+    Classifier<Net, B> alone(parameters);
+    CHECK(std::ranges::equal(alone(batch.images()), logits[i]));
+  }
+  Classifier<Net, Silent> silent(parameters);
+  for (const int size : {32, 40}) {
+    const RandomBatch batch = at(size);
+    CHECK(std::ranges::equal(silent(batch.images()), logits[size == 40 ? 0 : 1]));
+  }
+  CHECK(silent.weight_bytes() > weights + weights / 2);
+}
+
+TEST_CASE("a classifier whose parameters were replaced is as good as a new one") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(36), others = random_parameters<Net>(37);
+  const RandomBatch small("small", 2, 8, 8, 3, Net::classes), large("large", 2, 12, 12, 3, Net::classes);
+  Classifier<Net, B> classify(parameters), expected(others);
+  classify(small.images());
+  classify(large.images());
+  const InferencePlan<B>* const plan = &classify.plan(small.images());
+  const std::size_t bytes = classify.weight_bytes();
+  for (int turn = 0; turn < 2; ++turn) {
+    classify.replace(others);
+    CHECK(std::ranges::equal(classify(small.images()), expected(small.images())));
+    CHECK(std::ranges::equal(classify(large.images()), expected(large.images())));
+  }
+  CHECK(&classify.plan(small.images()) == plan);
+  CHECK(classify.weight_bytes() == bytes);
+}
+
+TEST_CASE("a short last batch costs a trainer no memory of its own") {
+  using Net = SmallCifar;
+  const RandomBatch batch("whole", 8, 8, 8, 3, Net::classes);
+  const RandomBatch last("last", 3, 8, 8, 3, Net::classes);
+  Trainer<Net, B> trainer(random_parameters<Net>(38));
+  trainer.set_learning_rate(0.1);
+  trainer.step(batch.images(), batch.labels);
+  const std::size_t bytes = trainer.activation_bytes();
+  CHECK(bytes == trainer.plan(batch.images()).activation_bytes());
+  trainer.step(last.images(), last.labels);
+  CHECK(trainer.activation_bytes() == bytes);
+  CHECK(trainer.plan(last.images()).activation_bytes() < bytes);
+}
+
 TEST_CASE("a classifier that moved, or was assigned, gives the same logits") {
   using Net = SmallCifar;
   const auto parameters = random_parameters<Net>(33), others = random_parameters<Net>(34);

@@ -127,6 +127,8 @@ concept MapNumber = std::floating_point<T> || sizeof(T) <= 2;
 /// | `InferenceLinear` (may be left out where there is a `Linear`) | LinearShape, path | packed_size(), scratch_size() |
 ///
 /// Memory that an operator declares is aligned to `alignment` bytes.
+/// What packs may also have a `packed_layout()`, a name: operators of one layer for other extents whose names are equal
+/// share what one of them packed.
 /// `path` is the layer's name and appears in errors and profiles; `implementation()` says what was chosen.
 template <class B>
 concept InferenceBackend = requires(typename B::Stream& stream, const typename B::Registry& registry, std::string_view path,

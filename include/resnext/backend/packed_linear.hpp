@@ -36,6 +36,7 @@ class PackedLinear {
 
   std::size_t packed_size() const { return bias_offset() + B::tensor_size(bias_) * sizeof(Master); }
   std::size_t scratch_size() const { return op_.scratch_size(); }
+  static constexpr std::string_view packed_layout() { return "as operators read them"; }
   void pack(typename B::Stream& stream, const float* weights, const float* bias, std::byte* packed) const {
     const auto upload = [&](const float* from, const TensorShape& shape, auto* to) {
       B::upload_tensor(stream, std::span(from, static_cast<std::size_t>(shape.size())), shape, to);

@@ -53,6 +53,9 @@ class AnyClassifier : public AnyExecutor {
   virtual std::span<const float> operator()(const Images& images) = 0;
   /// The same, with the time of every unit added to `profile`, which is for batches of one extent.
   virtual std::span<const float> profile(const Images& images, Profile& profile) = 0;
+  /// Other parameters of the same network from here on; plans stay.
+  /// @throws ShapeError when they are another network's
+  virtual void replace(const StateDict& parameters) = 0;
 };
 
 /// `Trainer<Net, B, Comm>` for some network on some backend. One serves one thread.

@@ -9,7 +9,9 @@
 
 #include <resnext/nn/executors.hpp>
 #include <resnext/nn/parameters.hpp>
+#include <resnext/nn/plan/arena.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
+#include <resnext/nn/plan/packed_weights.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
 #include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/tensor/images.hpp>
@@ -35,11 +37,12 @@ concept NetworkParameters = requires(const P& parameters) {
 }  // namespace detail
 
 /// Classifies batches of images with `Net` on backend `B`. Plans for the last few batch extents are kept, so H, W and N
-/// may change from call to call; a repeated extent allocates nothing. One classifier serves one thread. It moves, but
-/// has no copies.
+/// may change from call to call; a repeated extent allocates nothing, and a new one packs only such weights as it wants
+/// in another layout. One classifier serves one thread. It moves, but has no copies; one that was moved from can only
+/// be assigned to or destroyed.
 ///
-/// It holds the parameters, from which plans for other extents are built, as they were when it was made. They are
-/// shared with the caller's, so that there is one copy of them as long as nobody writes.
+/// It holds the parameters, from which weights are packed, as they were when it was made. They are shared with the
+/// caller's, so that there is one copy of them as long as nobody writes.
 template <class Net, InferenceBackend B>
 class Classifier {
  public:
@@ -50,39 +53,60 @@ class Classifier {
   /// @param formats how the network's values are stored, if not all as the backend's `Scalar`
   template <detail::NetworkParameters P>
   explicit Classifier(const P& parameters, ValueFormats formats = {})
-      : parameters_(parameters.source()), formats_(std::move(formats)) {
+      : core_(std::make_unique<Core>(parameters.source(), std::move(formats))) {
     detail::SameNetwork<Net, typename P::Network>();
   }
-  /// Takes plans and parameters over.
-  Classifier(Classifier&&) noexcept = default;
-  /// The same.
-  Classifier& operator=(Classifier&&) noexcept = default;
 
   /// Logits `[N, K]` of images `[N, H, W, C]`, valid until the next call.
   /// @throws ShapeError when the images do not fit the network.
-  std::span<const typename B::Master> operator()(const Images& images) { return plan(images).run(stream_, images); }
+  std::span<const typename B::Master> operator()(const Images& images) {
+    return plan(images).run(core_->stream, images);
+  }
   /// The same, showing every unit's output to `observer` (slow: each is copied to the host).
   std::span<const typename B::Master> observe(const Images& images, const Observer& observer) {
-    return plan(images).run(stream_, images, &observer);
+    return plan(images).run(core_->stream, images, &observer);
   }
-
   /// The same, with the time of every unit added to `profile`, which is for batches of one extent.
   std::span<const typename B::Master> profile(const Images& images, Profile& profile) {
-    return plan(images).run(stream_, images, nullptr, &profile);
+    return plan(images).run(core_->stream, images, nullptr, &profile);
+  }
+
+  /// Other parameters from here on, packed into the memory of those before; plans stay.
+  template <detail::NetworkParameters P>
+  void replace(const P& parameters) {
+    detail::SameNetwork<Net, typename P::Network>();
+    core_->weights.replace(parameters.source());
   }
 
   /// The plan for batches like this one, built if need be.
   InferencePlan<B>& plan(const Images& images) {
-    if (auto* plan = plans_.find(images)) return *plan;
-    return plans_.add(Net::layers, B::template inference_registry<Net>(), *parameters_, stream_, images.n,
-                      Extent{images.h, images.w, images.c}, formats_);
+    if (auto* plan = core_->plans.find(images)) return *plan;
+    return core_->plans.add(Net::layers, B::template inference_registry<Net>(), core_->weights, core_->arena,
+                            core_->stream, images.n, Extent{images.h, images.w, images.c}, core_->formats);
   }
+  /// Bytes of all packed weights.
+  std::size_t weight_bytes() const {
+    std::size_t bytes = 0;
+    for (const auto& block : core_->weights.blocks()) bytes += block.size;
+    return bytes;
+  }
+  /// Bytes of the memory that plans calculate in: what the largest needs.
+  std::size_t activation_bytes() const { return core_->arena.size(); }
 
  private:
-  std::shared_ptr<const ParameterSource> parameters_;
-  ValueFormats formats_;
-  typename B::Stream stream_;
-  detail::PlanCache<InferencePlan<B>, most_plans> plans_;
+  /// All that plans point to: it stays where it is while the classifier moves.
+  struct Core {
+    Core(std::shared_ptr<const ParameterSource> parameters, ValueFormats chosen)
+        : formats(std::move(chosen)), weights(std::move(parameters)) {}
+
+    ValueFormats formats;
+    typename B::Stream stream;
+    detail::PackedWeights<B> weights;
+    detail::Arena<B> arena;
+    detail::PlanCache<InferencePlan<B>, most_plans> plans;
+  };
+
+  std::unique_ptr<Core> core_;
 };
 
 }  // namespace resnext

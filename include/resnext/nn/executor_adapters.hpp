@@ -48,6 +48,7 @@ class ClassifierOf : public ExecutorOf<AnyClassifier, Net, B> {
   std::span<const float> profile(const Images& images, Profile& profile) override {
     return rounded(classify_.profile(images, profile));
   }
+  void replace(const StateDict& parameters) override { classify_.replace(Parameters<Net>(parameters)); }
 
  private:
   std::span<const float> rounded(std::span<const typename B::Master> logits) {

@@ -234,9 +234,11 @@ class Trainer {
     Core& core = *core_;
     if (auto* plan = core.plans.find(images)) return *plan;
     return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), core.store,
-                          images.n, Extent{images.h, images.w, images.c}, core.options.label_smoothing,
+                          core.arena, images.n, Extent{images.h, images.w, images.c}, core.options.label_smoothing,
                           core.options.ghost_batch, core.options.formats);
   }
+  /// Bytes of activations, their gradients and scratch: what the largest plan needs.
+  std::size_t activation_bytes() const { return core_->arena.size(); }
   /// As given to the constructor.
   const TrainerOptions& options() const { return core_->options; }
   /// The same.
@@ -272,6 +274,7 @@ class Trainer {
     typename B::Update update;
     typename B::template Buffer<typename B::Master> hyper;
     typename B::template Buffer<double> metrics;
+    detail::Arena<B> arena;
     detail::PlanCache<TrainingPlan<B>, most_plans> plans;
   };
 

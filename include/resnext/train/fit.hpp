@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 
 #include <resnext/clock.hpp>
 #include <resnext/data/loader.hpp>
@@ -119,6 +120,7 @@ inline bool fit(AnyTrainer& trainer, Loader& train, Loader* test, RunState& stat
     state.metrics.images += fresh.images;
   };
 
+  std::unique_ptr<AnyClassifier> classify;  // of the epoch before
   train.start(state.epoch, state.batch);
   if (state.step == 0 && state.epoch < options.epochs) save();
   while (state.epoch < options.epochs) {
@@ -151,7 +153,12 @@ inline bool fit(AnyTrainer& trainer, Loader& train, Loader* test, RunState& stat
                        watch.seconds(), 0};
     result.images_per_second = static_cast<double>(images) / result.seconds;
     if (test != nullptr) {
-      result.test = evaluate(*trainer.classifier(), *test);
+      if (classify == nullptr) {
+        classify = trainer.classifier();
+      } else {
+        classify->replace(trainer.parameters());
+      }
+      result.test = evaluate(*classify, *test);
     }
     if (options.epoch_done) options.epoch_done(result);
     ++state.epoch;

@@ -102,6 +102,7 @@ class CpuInferenceConvolution {
     return scratch_size_ * sizeof(float);
   }
   std::string_view implementation() const { return implementation_; }
+  std::string packed_layout() const { return kernel_ != nullptr ? implementation_ : layout_name(packed_layout_); }
 
   /// Packs weights `[out, in / groups, kernel, kernel]` and bias `[out]`. Allocates.
   void pack(CpuStream& stream, const float* weights, const float* bias, std::byte* packed_bytes) {

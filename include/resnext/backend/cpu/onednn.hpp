@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -156,6 +157,26 @@ inline Primitive make_reorder(const dnnl::memory::desc& from, const dnnl::memory
 /// The layout with dimensions in oneDNN's order.
 inline dnnl::memory::desc layout(const dnnl::memory::dims& dims, dnnl::memory::format_tag tag) {
   return {dims, dnnl::memory::data_type::f32, tag};
+}
+
+/// A name for where a layout of weights has each number: equal names, equal places.
+inline std::string layout_name(const dnnl::memory::desc& layout) {
+  std::string name = "onednn";
+  const auto append = [&](const auto& numbers, int count) {
+    name += ' ';
+    for (int i = 0; i < count; ++i) name.append(i > 0 ? "," : "").append(std::to_string(numbers[i]));
+  };
+#if DNNL_VERSION_MAJOR >= 3
+  append(layout.get_strides(), layout.get_ndims());
+  append(layout.get_inner_blks(), layout.get_inner_nblks());
+  append(layout.get_inner_idxs(), layout.get_inner_nblks());
+#else
+  const auto& blocking = layout.data.format_desc.blocking;
+  append(blocking.strides, layout.data.ndims);
+  append(blocking.inner_blks, blocking.inner_nblks);
+  append(blocking.inner_idxs, blocking.inner_nblks);
+#endif
+  return name;
 }
 
 }  // namespace detail

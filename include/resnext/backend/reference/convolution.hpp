@@ -228,6 +228,7 @@ class ReferenceInferenceConvolution {
            Workspace::copy_bytes<C>(formats_.y.type, shape_.output_size()) + products_.windows_size();
   }
   std::string_view implementation() const { return products_.name(); }
+  static constexpr std::string_view packed_layout() { return "plain"; }
 
   /// From floats or, so that a folded batch norm is not rounded, doubles.
   template <class Host>

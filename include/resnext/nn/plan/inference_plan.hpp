@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -15,7 +16,9 @@
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/error.hpp>
+#include <resnext/nn/plan/arena.hpp>
 #include <resnext/nn/plan/fusion.hpp>
+#include <resnext/nn/plan/packed_weights.hpp>
 #include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
@@ -99,18 +102,22 @@ inline MapFormats unit_formats(const Unit& unit, std::span<const NumberFormat> f
 }  // namespace detail
 
 /// Batch norms folded, kernels chosen, weights packed, memory laid out: all at construction. Running allocates nothing.
+/// Packed weights and memory belong to the executor, whose plans share them, so a plan for another extent is cheap.
 template <InferenceBackend B>
 class InferencePlan {
  public:
   using Master = typename B::Master;  ///< of logits
 
   /// @param layers a layer table that outlives the plan
-  /// @param parameters the network's tensors; read only here
+  /// @param weights of the network, packed or to be packed; outlive the plan, as `arena` does
   /// @param formats how the values are stored
   /// @throws ShapeError when n images of that extent do not fit the network, OptionError for impossible formats
-  InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, const ParameterSource& parameters,
-                typename B::Stream& stream, int n, Extent image, const ValueFormats& formats = {})
+  InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, detail::PackedWeights<B>& weights,
+                detail::Arena<B>& arena, typename B::Stream& stream, int n, Extent image,
+                const ValueFormats& formats = {})
       : layers_(layers),
+        weights_(&weights),
+        arena_(&arena),
         n_(n),
         extents_(detail::checked_extents(layers, n, image)),
         formats_(detail::all_formats<B>(layers, formats)),
@@ -118,17 +125,26 @@ class InferencePlan {
     detail::check_last<B>(layers);
     check_scales(formats);
     place_values();
-    build(registry, parameters, stream);
+    build(registry);
+    pack_all(stream);
+    arena_->reserve(bytes_);
   }
+
+  /// Takes operators over; there are no copies.
+  InferencePlan(InferencePlan&&) = default;
+  /// The same.
+  InferencePlan& operator=(InferencePlan&&) = default;
 
   /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
   std::span<const Master> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr,
                               Profile* profile = nullptr) {
     detail::check_values(images, extents_[0]);
+    if (version_ != weights_->version()) pack_all(stream);
+    memory_ = arena_->reserve(bytes_);
     B::upload_map(stream, images.values, map_of(0), value(0));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
-      run_unit(stream, units_[i], operators_[i]);
+      run_unit(stream, i);
       if (profile != nullptr) {
         B::finish(stream);
         profile->lap([&] { return describe(i); });
@@ -148,35 +164,27 @@ class InferencePlan {
   /// What the backend chose for a unit.
   std::string_view implementation(std::size_t unit) const {
     const auto* convolution = std::get_if<Convolution>(&operators_[unit]);
-    return convolution == nullptr ? std::string_view(unit_name(units_[unit])) : convolution->op.implementation();
+    return convolution == nullptr ? std::string_view(unit_name(units_[unit])) : convolution->implementation();
   }
-  /// Bytes of activations and scratch.
-  std::size_t activation_bytes() const { return arena_.size(); }
-  /// Bytes of packed weights.
-  std::size_t weight_bytes() const { return weights_.size(); }
+  /// Bytes of activations and scratch, in the executor's arena.
+  std::size_t activation_bytes() const { return bytes_; }
+  /// Bytes of the packed weights that it reads, some of which plans for other extents may read too.
+  std::size_t weight_bytes() const {
+    std::size_t bytes = 0;
+    for (const Block* block : blocks_) bytes += block == nullptr ? 0 : block->size;
+    return bytes;
+  }
 
  private:
-  struct Convolution {
-    typename B::InferenceConvolution op;
-    std::size_t weights;  // offset in weights_
-  };
-  struct ScaleShift {
-    typename B::ScaleShift op;
-    std::size_t scale, shift;
-  };
-  struct Linear {
-    detail::InferenceLinear<B> op;
-    std::size_t weights;
-  };
+  using Block = typename detail::PackedWeights<B>::Block;
+  using Convolution = typename B::InferenceConvolution;
+  using ScaleShift = typename B::ScaleShift;
+  using Linear = detail::InferenceLinear<B>;
   using Operator = std::variant<Convolution, ScaleShift, typename B::Pointwise, typename B::MaxPool,
                                 typename B::AveragePool, Linear>;
 
   TypedPointer value(int index) {
-    return {arena_.data() + offsets_[static_cast<std::size_t>(index)], format_of(index).type};
-  }
-  template <class Number>
-  Number* weights(std::size_t offset) {
-    return reinterpret_cast<Number*>(weights_.data() + offset);
+    return {memory_ + offsets_[static_cast<std::size_t>(index)], format_of(index).type};
   }
   bool is_logits(int index) const { return index == units_.back().output; }
 
@@ -223,10 +231,13 @@ class InferencePlan {
     logits_.resize(count_of(units_.back().output));
   }
 
-  void build(const typename B::Registry& registry, const ParameterSource& parameters, typename B::Stream& stream) {
-    std::size_t weights = 0, scratch = 0;
-    const auto reserve = [&](std::size_t bytes) {
-      return std::exchange(weights, weights + (bytes + B::alignment - 1) / B::alignment * B::alignment);
+  void build(const typename B::Registry& registry) {
+    std::size_t scratch = 0;
+    std::vector<Block> wanted;
+    std::vector<std::size_t> readers;  // of each
+    const auto want = [&](int row, std::string layout, std::size_t size) {
+      readers.push_back(operators_.size());
+      wanted.push_back({row, std::move(layout), size});
     };
     for (const Unit& unit : units_) {
       const Layer& layer = row(unit.row);
@@ -235,18 +246,17 @@ class InferencePlan {
       const MapShape map{n_, in.h, in.w, in.c, formats};
       switch (unit.kind) {
         case UnitKind::convolution: {
-          typename B::InferenceConvolution op(detail::convolution_shape(layer, n_, in, formats),
-                                              Epilogue{unit.other >= 0, unit.relu}, registry, layer.name);
+          Convolution op(detail::convolution_shape(layer, n_, in, formats), Epilogue{unit.other >= 0, unit.relu},
+                         registry, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          const std::size_t size = op.packed_size();
-          operators_.push_back(Convolution{std::move(op), reserve(size)});
+          want(unit.row, detail::packed_layout(op, this), op.packed_size());
+          operators_.push_back(std::move(op));
           break;
         }
-        case UnitKind::batch_norm: {
-          const std::size_t size = B::tensor_size(channels_of(layer)) * sizeof(Master);
-          operators_.push_back(ScaleShift{typename B::ScaleShift(map, unit.relu), reserve(size), reserve(size)});
+        case UnitKind::batch_norm:
+          want(unit.row, "scale, shift", shift_offset(layer) + channel_bytes(layer));
+          operators_.push_back(ScaleShift(map, unit.relu));
           break;
-        }
         case UnitKind::pointwise:
           operators_.push_back(typename B::Pointwise(map, unit.other >= 0, unit.relu));
           break;
@@ -258,17 +268,34 @@ class InferencePlan {
           operators_.push_back(typename B::AveragePool(map));
           break;
         case UnitKind::linear: {
-          detail::InferenceLinear<B> op(LinearShape{n_, layer.in, layer.out, formats}, layer.name);
+          Linear op(LinearShape{n_, layer.in, layer.out, formats}, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          const std::size_t size = op.packed_size();
-          operators_.push_back(Linear{std::move(op), reserve(size)});
+          want(unit.row, detail::packed_layout(op, this), op.packed_size());
+          operators_.push_back(std::move(op));
           break;
         }
       }
     }
-    weights_ = typename B::template Buffer<std::byte>(weights);
-    for (std::size_t i = 0; i < units_.size(); ++i) pack(units_[i], operators_[i], parameters, stream);
-    arena_ = typename B::template Buffer<std::byte>(scratch_ + scratch);
+    bytes_ = scratch_ + scratch;
+    blocks_.assign(units_.size(), nullptr);
+    const auto found = weights_->blocks(std::move(wanted));
+    for (std::size_t i = 0; i < found.size(); ++i) blocks_[readers[i]] = found[i];
+  }
+
+  static std::size_t channel_bytes(const Layer& layer) { return B::tensor_size(channels_of(layer)) * sizeof(Master); }
+  /// Of a batch norm that was not folded: where in its block the shift begins.
+  static std::size_t shift_offset(const Layer& layer) {
+    return (channel_bytes(layer) + B::alignment - 1) / B::alignment * B::alignment;
+  }
+
+  /// Packs what no plan has packed since the parameters last changed.
+  void pack_all(typename B::Stream& stream) {
+    for (std::size_t i = 0; i < units_.size(); ++i) {
+      if (blocks_[i] == nullptr || blocks_[i]->version == weights_->version()) continue;
+      pack(units_[i], operators_[i], weights_->source(), stream, blocks_[i]->data);
+      blocks_[i]->version = weights_->version();
+    }
+    version_ = weights_->version();
   }
 
   /// Inference turns a batch norm into y = scale x + shift.
@@ -282,7 +309,8 @@ class InferencePlan {
     }
   }
 
-  void pack(const Unit& unit, Operator& op, const ParameterSource& parameters, typename B::Stream& stream) {
+  void pack(const Unit& unit, Operator& op, const ParameterSource& parameters, typename B::Stream& stream,
+            std::byte* block) {
     const Layer& layer = row(unit.row);
     const auto channels = static_cast<std::size_t>(layer.out);
     std::vector<double> scale(channels, 1.0);
@@ -294,27 +322,34 @@ class InferencePlan {
       parameters.release(unit.row, TensorRole::weight);
       const std::size_t each = folded.size() / channels;
       for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<Master>(folded[i] * scale[i / each]);
-      convolution->op.pack(stream, folded.data(), shift.data(), weights_.data() + convolution->weights);
-    } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
+      convolution->pack(stream, folded.data(), shift.data(), block);
+    } else if (std::get_if<ScaleShift>(&op) != nullptr) {
       fold(parameters, unit.row, scale, shift);
-      B::upload_tensor(stream, std::span<const double>(scale), channels_of(layer), weights<Master>(norm->scale));
-      B::upload_tensor(stream, std::span<const Master>(shift), channels_of(layer), weights<Master>(norm->shift));
+      const auto upload = [&](const auto& from, std::size_t offset) {
+        B::upload_tensor(stream, std::span(from), channels_of(layer), reinterpret_cast<Master*>(block + offset));
+      };
+      upload(std::as_const(scale), 0);
+      upload(std::as_const(shift), shift_offset(layer));
     } else if (auto* linear = std::get_if<Linear>(&op)) {
-      linear->op.pack(stream, parameters.at(unit.row, TensorRole::weight).data(),
-                      parameters.at(unit.row, TensorRole::bias).data(), weights_.data() + linear->weights);
+      linear->pack(stream, parameters.at(unit.row, TensorRole::weight).data(),
+                   parameters.at(unit.row, TensorRole::bias).data(), block);
       parameters.release(unit.row, TensorRole::weight);
     }
   }
 
-  void run_unit(typename B::Stream& stream, const Unit& unit, Operator& op) {
+  void run_unit(typename B::Stream& stream, std::size_t index) {
+    const Unit& unit = units_[index];
+    Operator& op = operators_[index];
     const ConstTypedPointer x = value(unit.input);
     const ConstTypedPointer other = unit.other >= 0 ? ConstTypedPointer(value(unit.other)) : nullptr;
     const TypedPointer y = value(unit.output);
-    std::byte* scratch = arena_.data() + scratch_;
+    const std::byte* const weights = blocks_[index] == nullptr ? nullptr : blocks_[index]->data;
+    std::byte* scratch = memory_ + scratch_;
     if (auto* convolution = std::get_if<Convolution>(&op)) {
-      convolution->op.run(stream, x, weights_.data() + convolution->weights, y, scratch);
+      convolution->run(stream, x, weights, y, scratch);
     } else if (auto* norm = std::get_if<ScaleShift>(&op)) {
-      norm->op.run(stream, x, weights<const Master>(norm->scale), weights<const Master>(norm->shift), y);
+      norm->run(stream, x, reinterpret_cast<const Master*>(weights),
+                reinterpret_cast<const Master*>(weights + shift_offset(row(unit.row))), y);
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&op)) {
       pointwise->forward(stream, x, other, y);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&op)) {
@@ -322,8 +357,7 @@ class InferencePlan {
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&op)) {
       average_pool->forward(stream, x, y);
     } else {
-      auto& linear = std::get<Linear>(op);
-      linear.op.run(stream, x, weights_.data() + linear.weights, static_cast<Master*>(y), scratch);
+      std::get<Linear>(op).run(stream, x, weights, static_cast<Master*>(y), scratch);
     }
   }
 
@@ -355,14 +389,19 @@ class InferencePlan {
   static TensorShape channels_of(const Layer& layer) { return {1, {layer.out, 1, 1, 1}}; }
 
   std::span<const Layer> layers_;
+  detail::PackedWeights<B>* weights_;
+  detail::Arena<B>* arena_;
   int n_;
   std::vector<Extent> extents_;
   std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   std::vector<Operator> operators_;
-  std::vector<std::size_t> offsets_;  // of each value, in arena_
-  std::size_t scratch_ = 0;           // offset in arena_
-  typename B::template Buffer<std::byte> arena_, weights_;
+  std::vector<Block*> blocks_;        // of each unit, or null
+  int version_ = 0;                   // of the weights
+  std::vector<std::size_t> offsets_;  // of each value, in the arena
+  std::size_t scratch_ = 0;           // offset in the arena
+  std::size_t bytes_ = 0;             // of the arena that are used
+  std::byte* memory_ = nullptr;       // the arena, during a run
   std::vector<Master> logits_;
 };
 

@@ -12,6 +12,7 @@
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/nn/parameter_store.hpp>
+#include <resnext/nn/plan/arena.hpp>
 #include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
 #include <resnext/nn/plan/value_formats.hpp>
@@ -31,15 +32,17 @@ class TrainingPlan {
   using Gradient = typename B::Gradient;  ///< of the gradients of what is learned
   using Store = ParameterStore<B>;        ///< where the learned tensors live
 
-  /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan.
+  /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan, as `arena` does, in which
+  /// it calculates.
   /// @param ghost_batch images that share batch statistics; 0 for the whole batch
   /// @param formats how the values are stored, as `Scalar` or as `Master`
   /// @throws ShapeError when n images of that extent do not fit, or a batch norm would see one value a channel;
   /// OptionError for impossible formats
-  TrainingPlan(const typename B::Registry& registry, const StateDict& state, Store& store, int n, Extent image,
-               double smoothing, int ghost_batch, const ValueFormats& formats = {})
+  TrainingPlan(const typename B::Registry& registry, const StateDict& state, Store& store, detail::Arena<B>& arena,
+               int n, Extent image, double smoothing, int ghost_batch, const ValueFormats& formats = {})
       : layers_(state.layers()),
         store_(&store),
+        arena_(&arena),
         n_(n),
         groups_(ghost_batch == 0 ? 1 : n / std::max(ghost_batch, 1)),
         extents_(detail::checked_extents(layers_, n, image)),
@@ -56,6 +59,11 @@ class TrainingPlan {
     place_backward();
     allocate();
   }
+
+  /// Takes operators over; there are no copies.
+  TrainingPlan(TrainingPlan&&) = default;
+  /// The same.
+  TrainingPlan& operator=(TrainingPlan&&) = default;
 
   /// True for a batch of the plan's extents.
   bool fits(const Images& images) const {
@@ -76,6 +84,7 @@ class TrainingPlan {
       profile->lap([&] { return describe(unit, pass); });
     };
     detail::check_values(images, extents_[0]);
+    memory_ = arena_->reserve(scratch_offset_ + scratch_);
     B::upload_map(stream, images.values, map_of(0), value(0));
     B::upload(stream, labels, at<std::int32_t>(labels_));
     if (profile != nullptr) profile->start();
@@ -104,7 +113,7 @@ class TrainingPlan {
     return convolution == nullptr ? unit_name(units_[unit]) : std::string_view(convolution->implementation());
   }
   /// Bytes of activations, gradients of activations and scratch.
-  std::size_t activation_bytes() const { return arena_.size(); }
+  std::size_t activation_bytes() const { return scratch_offset_ + scratch_; }
 
  private:
   using Operator = std::variant<typename B::Convolution, typename B::BatchNorm, typename B::Pointwise,
@@ -142,7 +151,7 @@ class TrainingPlan {
   }
   template <class Number>
   Number* at(std::size_t interval) {
-    return interval == none ? nullptr : reinterpret_cast<Number*>(arena_.data() + intervals_[interval].offset);
+    return interval == none ? nullptr : reinterpret_cast<Number*>(memory_ + intervals_[interval].offset);
   }
   TypedPointer value(int index) {
     if (index < 0) return nullptr;
@@ -305,7 +314,7 @@ class TrainingPlan {
 
   void allocate() {
     scratch_offset_ = plan_memory(intervals_, B::alignment);
-    arena_ = typename B::template Buffer<std::byte>(scratch_offset_ + scratch_);
+    arena_->reserve(scratch_offset_ + scratch_);
   }
 
   void forward(typename B::Stream& stream, const Unit& unit, Step& step) {
@@ -388,10 +397,11 @@ class TrainingPlan {
     observer(row(unit.output - 1).name, extents_[static_cast<std::size_t>(unit.output)], values);
   }
 
-  std::byte* scratch() { return arena_.data() + scratch_offset_; }
+  std::byte* scratch() { return memory_ + scratch_offset_; }
 
   std::span<const Layer> layers_;
   Store* store_;
+  detail::Arena<B>* arena_;
   int n_;
   int groups_;  // ghost batches in a batch
   std::vector<Extent> extents_;
@@ -403,7 +413,7 @@ class TrainingPlan {
   std::vector<std::size_t> value_;              // interval of each value
   std::size_t labels_ = 0, loss_gradient_ = 0;  // intervals
   std::size_t scratch_ = 0, scratch_offset_ = 0;
-  typename B::template Buffer<std::byte> arena_;
+  std::byte* memory_ = nullptr;  // the arena, during a run
 };
 
 }  // namespace resnext

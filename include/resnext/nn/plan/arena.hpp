@@ -1,0 +1,30 @@
+/// @file
+/// The memory in which plans calculate.
+#pragma once
+
+#include <cstddef>
+
+namespace resnext::detail {
+
+/// Backend memory for whatever lives during one run of a plan, shared by the plans of an executor: as large as the
+/// largest of them needs. Nothing in it outlives a run.
+template <class B>
+class Arena {
+ public:
+  /// At least that many bytes. May move, and loses what was there when it grows.
+  std::byte* reserve(std::size_t bytes) {
+    if (memory_.size() < bytes) {
+      memory_ = {};  // not both at once
+      memory_ = Memory(bytes);
+    }
+    return memory_.data();
+  }
+  std::size_t size() const { return memory_.size(); }
+
+ private:
+  using Memory = typename B::template Buffer<std::byte>;
+
+  Memory memory_;
+};
+
+}  // namespace resnext::detail
