@@ -142,7 +142,7 @@ int run(const Options& options) {
   // Ghost batches need whole batches.
   Loader train(
       train_data, augmentation,
-      {.batch = options.batch, .seed = options.seed, .drop_last = options.ghost > 0, .workers = options.workers});
+      {.batch = options.batch, .seed = options.seed, .workers = options.workers});
   Loader test(test_data, normalisation_only(augmentation),
               {.batch = 200, .shuffle = false, .workers = options.workers});
 

@@ -128,20 +128,21 @@ void folded_batch_norm_is_batch_norm() {
   }
 }
 
-/// Ghost batches are separate batches, in all but their common sums.
+/// Ghost batches are separate batches, in all but their common sums; the last one may be short.
 template <class B>
 void ghost_batches_are_batches() {
-  const int c = 21, parts = 3;
-  const MapShape part{2, 5, 4, c}, whole{2 * parts, 5, 4, c};
-  const std::size_t size = count(part.size()), width = count(c);
+  const int c = 21, images = 7, most = 3;
+  const MapShape whole{images, 5, 4, c};
+  const std::size_t image = count(whole.size() / images), width = count(c);
   const auto x = random<B>(whole.size(), "x"), dy = random<B>(whole.size(), "dy");
   const auto gamma = random<B>(c, "gamma"), beta = random<B>(c, "beta");
   typename B::Stream stream;
-  const auto run = [&](typename B::BatchNorm norm, std::size_t from, std::size_t some) {
+  const auto run = [&](int first, int n, const NormOptions& options) {
+    const std::size_t from = count(first) * image, some = count(n) * image;
     struct {
       Tensor<B> mean, variance, y, dx, dgamma, dbeta;
-    } r{random<B>(c, "mean"), random<B>(c, "variance"), Tensor<B>(some),
-        Tensor<B>(some),      Tensor<B>(width),         Tensor<B>(width)};
+    } r{Tensor<B>(width), Tensor<B>(width), Tensor<B>(some), Tensor<B>(some), Tensor<B>(width), Tensor<B>(width)};
+    typename B::BatchNorm norm({n, 5, 4, c}, options, "bn");
     Bytes saved(norm.saved_size()), scratch(norm.scratch_size());
     norm.forward(stream, x.data() + from, nullptr, gamma.data(), beta.data(), r.mean.data(), r.variance.data(),
                  r.y.data(), saved.data(), scratch.data());
@@ -149,15 +150,16 @@ void ghost_batches_are_batches() {
                   saved.data(), r.dx.data(), nullptr, r.dgamma.data(), r.dbeta.data(), scratch.data());
     return r;
   };
-  const auto ghost = run(typename B::BatchNorm(whole, {.relu = true, .ghost_batches = parts}, "bn"), 0, parts * size);
+  const auto ghost = run(0, images, {.relu = true, .ghost_batch = most});
   Tensor<B> y, dx, mean(width), variance(width), dgamma(width), dbeta(width);
-  for (std::size_t g = 0; g < parts; ++g) {
-    const auto alone = run(typename B::BatchNorm(part, {.relu = true}, "bn"), g * size, size);
+  for (int first = 0; first < images; first += most) {
+    const int n = std::min(most, images - first);
+    const auto alone = run(first, n, {.relu = true});
     y.insert(y.end(), alone.y.begin(), alone.y.end());
     dx.insert(dx.end(), alone.dx.begin(), alone.dx.end());
     for (std::size_t i = 0; i < width; ++i) {
-      mean[i] += alone.mean[i] / parts;
-      variance[i] += alone.variance[i] / parts;
+      mean[i] += alone.mean[i] * typename B::Scalar(n) / images;
+      variance[i] += alone.variance[i] * typename B::Scalar(n) / images;
       dgamma[i] += alone.dgamma[i];
       dbeta[i] += alone.dbeta[i];
     }
@@ -181,7 +183,7 @@ void batch_norm_normalises() {
   const auto dy = random<B>(s.size(), "dy");
   Tensor<B> one(width, 1), zero(width), mean(width), variance(width), y(x.size()), dx(x.size());
   typename B::Stream stream;
-  typename B::BatchNorm norm(s, {.epsilon = 0, .momentum = 1}, "bn");
+  typename B::BatchNorm norm(s, {.epsilon = 0}, "bn");
   Bytes saved(norm.saved_size()), scratch(norm.scratch_size());
   Tensor<B> dgamma(width), dbeta(width);
   norm.forward(stream, x.data(), nullptr, one.data(), zero.data(), mean.data(), variance.data(), y.data(), saved.data(),
@@ -239,12 +241,13 @@ void loss_gradients_balance() {
   const LossShape s{4, 50, 0.1};
   auto logits = random<B>(s.n * s.classes, "logits", 5);
   const std::vector<std::int32_t> labels = {0, 49, 7, 7};
-  const std::array<typename B::Scalar, 3> hyper = {0, 128, 0};
+  std::array<double, int(Control::count)> control = {};
+  control[int(Control::loss_scale)] = 128;
   std::array<double, 3> metrics = {};
   Tensor<B> dlogits(logits.size());
   typename B::Stream stream;
   typename B::CrossEntropy loss(s);
-  loss.run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(), metrics.data());
+  loss.run(stream, logits.data(), labels.data(), control.data(), dlogits.data(), metrics.data());
   for (std::size_t row = 0; row < 4; ++row) {
     const auto* values = dlogits.data() + row * 50;
     CHECK(std::abs(std::accumulate(values, values + 50, 0.0)) < 1e-5 * 128);
@@ -254,7 +257,7 @@ void loss_gradients_balance() {
 
   std::fill(logits.begin(), logits.end(), typename B::Scalar(300));  // exp(300) is no float
   metrics = {};
-  loss.run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(), metrics.data());
+  loss.run(stream, logits.data(), labels.data(), control.data(), dlogits.data(), metrics.data());
   CHECK(std::abs(metrics[int(Metric::loss)] / 4 - std::log(50.0)) < 1e-6);
   CHECK(metrics[int(Metric::correct)] == 1);  // the first of equal logits is the answer
 }
@@ -319,15 +322,17 @@ void nan_is_not_hidden() {
 
   // A bad batch ends the count of the images and all updates.
   const std::array<std::int32_t, 2> labels = {0, 1};
-  const std::array<Scalar, 3> hyper = {1, 1, 1};
+  std::array<double, int(Control::count)> control = {1, 1, 0, 1};
   std::array<double, 3> metrics = {1, 1, 2};
   Tensor<B> logits(8, 1), dlogits(8), weights(8, 2), velocities(8, 3);
-  const UpdateSegment all{0, 8, true};
-  typename B::Update update(SgdOptions{}, std::span(&all, 1));
+  const UpdateSegment all{0, 8, 1, 1e-4};
+  typename B::Update update({}, std::span(&all, 1), 0);
   const auto step = [&] {
-    typename B::CrossEntropy({2, 4, 0}).run(stream, logits.data(), labels.data(), hyper.data(), dlogits.data(),
+    typename B::CrossEntropy({2, 4, 0}).run(stream, logits.data(), labels.data(), control.data(), dlogits.data(),
                                             metrics.data());
-    update.run(stream, hyper.data(), metrics.data(), weights.data(), logits.data(), velocities.data(), weights.data());
+    B::guard(stream, dlogits.data(), std::int64_t{8}, std::int64_t{2}, control.data(), metrics.data());
+    update.run(stream, control.data(),
+               {weights.data(), logits.data(), velocities.data(), weights.data(), nullptr, nullptr});
   };
   step();
   CHECK(metrics[int(Metric::images)] == 4);
@@ -347,7 +352,8 @@ void nan_is_not_hidden() {
   }
 }
 
-/// A gradient that is not finite anywhere takes its step back, and a state is kept or taken back as a whole.
+/// A gradient that is not finite anywhere stops a step at a loss scale of 1, and above has it skipped at half of that;
+/// what an update changes is changed together, or not at all.
 template <class B>
 void a_step_is_kept_or_not() {
   using Scalar = typename B::Scalar;
@@ -355,31 +361,67 @@ void a_step_is_kept_or_not() {
   constexpr std::size_t size = 40'003;  // more than one thread's share
   typename B::Stream stream;
   std::array<double, 3> metrics = {1, 2, 8};
+  std::array<double, int(Control::count)> control = {0.5, 1, 3, 1};
+  const auto at = [&](Control which) -> double& { return control[count(int(which))]; };
   auto gradients = random<B>(size, "gradients");
   gradients[17] = std::numeric_limits<Scalar>::max();
   gradients[18] = std::numeric_limits<Scalar>::denorm_min();
-  Tensor<B> values(3, 1), kept(3, 2);
-  const auto guard = [&] { B::guard(stream, gradients.data(), std::int64_t{size}, std::int64_t{8}, metrics.data()); };
+  const auto guard = [&] {
+    B::guard(stream, gradients.data(), std::int64_t{size}, std::int64_t{8}, control.data(), metrics.data());
+  };
   guard();
   CHECK(metrics == std::array<double, 3>{1, 2, 8});
-  B::commit(stream, metrics.data(), 3, values.data(), kept.data());
-  CHECK(kept == Tensor<B>(3, 1));
-  for (const std::size_t at : {std::size_t{0}, size / 2, size - 1}) {
+  CHECK(at(Control::verdict) == double(Verdict::update));
+  for (const std::size_t place : {std::size_t{0}, size / 2, size - 1}) {
     for (const Scalar bad : {infinity, -infinity, std::numeric_limits<Scalar>::quiet_NaN()}) {
+      const Scalar good = std::exchange(gradients[place], bad);
       metrics = {1, 2, 8};
-      const Scalar good = std::exchange(gradients[at], bad);
+      at(Control::loss_scale) = 2;
+      guard();
+      CHECK(metrics == std::array<double, 3>{1, 2, 8});
+      CHECK(at(Control::verdict) == double(Verdict::skip));
+      at(Control::loss_scale) = 1;
       for (int i = 0; i < 2; ++i) {  // the images are taken off once
         guard();
         CHECK(is_nan(metrics[int(Metric::loss)]));
         CHECK(metrics[int(Metric::images)] == 0);
+        CHECK(at(Control::verdict) == double(Verdict::stop));
       }
-      gradients[at] = good;
+      at(Control::loss_scale) = 8;  // a loss that is not finite stops at any scale
+      guard();
+      CHECK(at(Control::verdict) == double(Verdict::stop));
+      gradients[place] = good;
     }
   }
-  values = Tensor<B>(3, 5);
-  B::commit(stream, metrics.data(), 3, values.data(), kept.data());
-  CHECK(values == Tensor<B>(3, 1));
-  CHECK(kept == Tensor<B>(3, 1));
+
+  Tensor<B> weights(4, 8), velocities(4, 4), statistics(2, 1), batch(2, 3);
+  const Tensor<B> slopes(4, 16);
+  const UpdateSegment all{0, 4, 1, 0};
+  typename B::Update update({.momentum = 0.5, .statistics_momentum = 0.25}, std::span(&all, 1), 2);
+  const auto run = [&](Verdict verdict) {
+    at(Control::verdict) = double(verdict);
+    update.run(stream, control.data(),
+               {weights.data(), slopes.data(), velocities.data(), weights.data(), statistics.data(), batch.data()});
+  };
+  at(Control::loss_scale) = 8;
+  const auto before = control;
+  run(Verdict::stop);
+  CHECK(control == [&] { auto c = before; c[int(Control::verdict)] = double(Verdict::stop); return c; }());
+  run(Verdict::skip);
+  CHECK(at(Control::loss_scale) == 4);
+  CHECK(at(Control::step) == 1);
+  CHECK(at(Control::skipped) == 1);
+  CHECK((weights == Tensor<B>(4, 8) && velocities == Tensor<B>(4, 4) && statistics == Tensor<B>(2, 1)));
+  run(Verdict::update);  // g = 16 / 4, v = 2 + 4, w = 8 - 0.5 * 6
+  CHECK((weights == Tensor<B>(4, 5) && velocities == Tensor<B>(4, 6) && statistics == Tensor<B>(2, 1.5)));
+  CHECK(at(Control::good_steps) == 1);
+  run(Verdict::update);
+  run(Verdict::update);  // the third of three
+  CHECK(at(Control::loss_scale) == 8);
+  CHECK(at(Control::good_steps) == 0);
+  CHECK(at(Control::step) == 4);
+  for (int i = 0; i < 9; ++i) run(Verdict::skip);
+  CHECK(at(Control::loss_scale) == 1);
 }
 
 template <class B>
@@ -406,9 +448,10 @@ void impossible_shapes_are_refused() {
   CHECK(refuses<B>(convolution({1, 0, 7, 32, 32, 3, 1, 1, 1}), "layer3.2.conv2: expected h to be at least 1, found 0"));
   CHECK(refuses<B>(convolution({1, 4, 4, 3, 8, 7, 2, 1, 1}), "expected a map of at least 5 x 5, found 4 x 4"));
   CHECK(refuses<B>(norm({1, 1, 1, 8}, {}), "bn1: expected more than 1 value per channel when training"));
-  CHECK(refuses<B>(norm({4, 1, 1, 8}, {.ghost_batches = 4}), "expected more than 1 value per channel when training"));
-  CHECK(refuses<B>(norm({4, 2, 2, 8}, {.ghost_batches = 3}),
-                   "bn1: expected the number of ghost batches to divide a batch of 4"));
+  CHECK(refuses<B>(norm({4, 1, 1, 8}, {.ghost_batch = 1}), "expected more than 1 value per channel when training"));
+  CHECK(refuses<B>(norm({4, 1, 1, 8}, {.ghost_batch = 3}), "a map of 1 x 1 and 1 image in a ghost batch"));
+  CHECK(refuses<B>(norm({4, 2, 2, 8}, {.ghost_batch = -1}),
+                   "bn1: expected ghost batches of at least 1 image, or 0 for the whole batch, found -1"));
   CHECK(refuses<B>(
       [] {
         typename B::MaxPool({1, 8, 8, 4, 3, 2, 3}, "maxpool");

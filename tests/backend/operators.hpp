@@ -155,19 +155,14 @@ DifferentiableOperator<B> batch_norm(const NormCase& c) {
           .inputs = {{"x", size, true, -1, 2},
                      {"other", c.options.add ? size : 0},
                      {"gamma", channels, true, 0.5, 1.5, TestKind::learned},
-                     {"beta", channels, true, -1, 1, TestKind::learned},
-                     {"running mean", channels, false, -1, 1, TestKind::learned},
-                     {"running var", channels, false, 0.5, 1.5, TestKind::learned}},
+                     {"beta", channels, true, -1, 1, TestKind::learned}},
           .outputs = {{"y", size},
-                      {"new mean", channels, false, 0, 0, TestKind::learned},
-                      {"new var", channels, false, 0, 0, TestKind::learned},
+                      {"mean", channels, false, 0, 0, TestKind::learned},
+                      {"variance", channels, false, 0, 0, TestKind::learned},
                       {"y again", c.two_gradients ? size : 0}},
           .work = {op->saved_size(), op->scratch_size()},
           .forward =
-              [op, c, size, channels](auto& stream, const auto& m) {
-                using Master = typename B::Master;
-                std::copy_n(m.in[4].template get<Master>(), channels, m.out[1].template get<Master>());
-                std::copy_n(m.in[5].template get<Master>(), channels, m.out[2].template get<Master>());
+              [op, c, size](auto& stream, const auto& m) {
                 op->forward(stream, m.in[0], m.in[1], m.in[2], m.in[3], m.out[1], m.out[2], m.out[0], m.work[0],
                             m.work[1]);
                 if (c.two_gradients) std::copy_n(m.out[0].get(), size, m.out[3].get());
@@ -280,9 +275,9 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
   }
   const auto run = [op, labels](auto& stream, const auto& m, Master scale, Master* dlogits,
                                 std::array<double, 3>& sums) {
-    std::array<Master, int(Hyper::count)> hyper = {};
-    hyper[int(Hyper::loss_scale)] = scale;
-    op->run(stream, m.in[0], labels->data(), hyper.data(), dlogits, sums.data());
+    std::array<double, int(Control::count)> control = {};
+    control[int(Control::loss_scale)] = scale;
+    op->run(stream, m.in[0], labels->data(), control.data(), dlogits, sums.data());
   };
   return {.name = "loss",
           .inputs = {{"logits", count(s.n * s.classes), true, -4, 4, TestKind::result}},
@@ -303,33 +298,46 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
               }};
 }
 
-/// In two segments, of which the second is not decayed. The new weights come twice: as they are learned, and as
-/// operators read them.
+/// In three segments: decayed, at another rate, frozen. The new weights come twice: as they are learned, and as operators
+/// read them.
 template <class B>
-DifferentiableOperator<B> sgd(std::size_t size, const SgdOptions& options) {
-  const std::array<UpdateSegment, 2> segments{{{0, size / 2, true}, {size / 2, size - size / 2, false}}};
-  auto op = std::make_shared<typename B::Update>(options, segments);
-  return {.name = "sgd",
+DifferentiableOperator<B> update(std::size_t size, const UpdateOptions& options) {
+  const std::size_t third = size / 3;
+  const std::array<UpdateSegment, 3> segments{
+      {{0, third, 1, 1e-2, false}, {third, third, 0.25, 0, false}, {2 * third, size - 2 * third, 1, 1e-2, true}}};
+  auto op = std::make_shared<typename B::Update>(options, segments, 5);
+  return {.name = "update",
           .inputs = {{"weights", size, false, -1, 1, TestKind::learned},
                      {"gradient", size, false, -1, 1, TestKind::learned},
                      {"velocity", size, false, -1, 1, TestKind::learned},
-                     {"hyper", std::size_t(Hyper::count), false, 0.01, 0.5, TestKind::result}},
+                     {"statistics", 5, false, -1, 1, TestKind::learned},
+                     {"batch statistics", 5, false, -1, 1, TestKind::learned},
+                     {"rate", 1, false, 0.01, 0.5, TestKind::result}},
           .outputs = {{"new weights", size, false, 0, 0, TestKind::learned},
                       {"new velocity", size, false, 0, 0, TestKind::learned},
-                      {"operands", size, false, 0, 0, TestKind::map}},
+                      {"operands", size, false, 0, 0, TestKind::map},
+                      {"new statistics", 5, false, 0, 0, TestKind::learned}},
           .forward = [op, size](auto& stream, const auto& m) {
             using Scalar = typename B::Scalar;
             using Master = typename B::Master;
             using Gradient = typename B::Gradient;
-            Master* const weights =
-                std::copy_n(m.in[0].template get<Master>(), size, m.out[0].template get<Master>()) - size;
-            std::copy_n(m.in[2].template get<Master>(), size, m.out[1].template get<Master>());
+            const auto copy = [&](std::size_t from, std::size_t to, std::size_t count) {
+              return std::copy_n(m.in[from].template get<Master>(), count, m.out[to].template get<Master>()) - count;
+            };
+            Master* const weights = copy(0, 0, size);
+            Master* const velocities = copy(2, 1, size);
+            Master* const statistics = copy(3, 3, 5);
             const std::vector<Gradient> gradients(m.in[1].template get<Master>(),
                                                   m.in[1].template get<Master>() + size);
-            const std::array<double, int(Metric::count)> metrics = {};
+            std::array<double, int(Control::count)> control = {};
+            control[int(Control::learning_rate)] = double{*m.in[5].template get<Master>()};
+            control[int(Control::ranks)] = 2;
+            control[int(Control::loss_scale)] = 4;
             Scalar* operands = m.out[2];
+            std::transform(weights, weights + size, operands, [](Master x) { return static_cast<Scalar>(x); });
             if constexpr (std::is_same_v<Scalar, Master>) operands = weights;
-            op->run(stream, m.in[3], metrics.data(), weights, gradients.data(), m.out[1], operands);
+            op->run(stream, control.data(),
+                    {weights, gradients.data(), velocities, operands, statistics, m.in[4].template get<Master>()});
             if (operands == m.out[2].get()) return;
             std::transform(weights, weights + size, m.out[2].get(), [](Master x) { return static_cast<Scalar>(x); });
           }};
@@ -362,7 +370,10 @@ void for_each_small_operator(Visit visit) {
           visit([=]<class B>() { return batch_norm<B>({s, {.add = add, .relu = relu}, in_place, in_place}); });
         }
         visit([=]<class B>() {
-          return batch_norm<B>({{6, 3, 5, 20}, {.add = add, .relu = relu, .ghost_batches = 3}, !in_place, in_place});
+          return batch_norm<B>({{6, 3, 5, 20}, {.add = add, .relu = relu, .ghost_batch = 2}, !in_place, in_place});
+        });
+        visit([=]<class B>() {
+          return batch_norm<B>({{5, 3, 5, 20}, {.add = add, .relu = relu, .ghost_batch = 3}, !in_place, in_place});
         });
       }
     }
@@ -384,8 +395,9 @@ void for_each_small_operator(Visit visit) {
       visit([=]<class B>() { return cross_entropy<B>(s); });
     }
   }
-  for (const SgdOptions& options : {SgdOptions{}, SgdOptions{0.9, 1e-2, true}, SgdOptions{0, 0, false}}) {
-    for (const std::size_t size : {1u, 67u, 4096u}) visit([=]<class B>() { return sgd<B>(size, options); });
+  for (const UpdateOptions& options : {UpdateOptions{}, UpdateOptions{0.9, true, 0, 0.2}, UpdateOptions{0, false, 0.5, 1},
+                                       UpdateOptions{0.5, true, 1e6, 0.1}}) {
+    for (const std::size_t size : {3u, 67u, 4096u}) visit([=]<class B>() { return update<B>(size, options); });
   }
   visit([]<class B>() { return accumulate<B>(1003); });
 }

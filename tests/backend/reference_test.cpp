@@ -34,19 +34,19 @@ TEST_CASE("laws of Reference<double>") { laws::check_all<Reference<double>>(); }
 TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
   using B = Reference<double>;
   HostStream stream;
-  const double hyper[] = {0.5, 1, 0.25}, gradient[] = {8};  // rate, loss scale (unused), gradient scale
-  const double no_metrics[3] = {};
+  std::array<double, int(Control::count)> control = {0.5, 2, 0, 2};  // rate, ranks, growth, loss scale
+  const double gradient[] = {8};
   for (const auto& [nesterov, first, second] :
        {std::tuple{false, 2.95, 1.388125}, std::tuple{true, 2.425, 0.61703125}}) {
     double weight[] = {4}, velocity[] = {0};
-    const SgdOptions options{.momentum = 0.5, .weight_decay = 0.025, .nesterov = nesterov};
-    const UpdateSegment all{0, 1, true};
-    const B::Update update(options, std::span(&all, 1));
+    const UpdateSegment all{0, 1, 1, 0.025};
+    const B::Update update({.momentum = 0.5, .nesterov = nesterov}, std::span(&all, 1), 0);
+    const auto step = [&] { update.run(stream, control.data(), {weight, gradient, velocity, weight, nullptr, nullptr}); };
     // step 1: g = 8 / 4 + 0.025 * 4 = 2.1, v = 2.1, w = 4 - 0.5 * (nesterov ? 2.1 + 1.05 : 2.1)
-    update.run(stream, hyper, no_metrics, weight, gradient, velocity, weight);
+    step();
     CHECK(velocity[0] == doctest::Approx(2.1).epsilon(1e-15));
     CHECK(weight[0] == doctest::Approx(first).epsilon(1e-15));
-    update.run(stream, hyper, no_metrics, weight, gradient, velocity, weight);
+    step();
     CHECK(weight[0] == doctest::Approx(second).epsilon(1e-15));
   }
 }
@@ -82,10 +82,10 @@ TEST_CASE("what a plan would miss is missed by the concept") {
 TEST_CASE("a label outside of the classes is refused") {
   using B = Reference<double>;
   HostStream stream;
-  const double logits[] = {1, 2, 3, 4}, hyper[] = {0, 1, 0};
+  const double logits[] = {1, 2, 3, 4}, control[int(Control::count)] = {0, 1, 0, 1};
   double dlogits[4], metrics[3] = {};
   const std::int32_t labels[] = {0, 2};
   B::CrossEntropy loss({2, 2});
-  CHECK_THROWS_WITH_AS(loss.run(stream, logits, labels, hyper, dlogits, metrics),
+  CHECK_THROWS_WITH_AS(loss.run(stream, logits, labels, control, dlogits, metrics),
                        "label 1 of the batch: expected 0 to 1, found 2", ShapeError);
 }

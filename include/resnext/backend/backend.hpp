@@ -40,25 +40,58 @@ struct SgdOptions {
   bool nesterov = false;       ///< look ahead by one more momentum
 };
 
-/// A run of a network's flat learned numbers that is updated with one weight decay.
+/// A run of a network's flat learned numbers that is updated alike.
 struct UpdateSegment {
-  std::size_t offset = 0;  ///< in numbers
-  std::size_t size = 0;    ///< in numbers
-  bool decayed = true;     ///< weight decay applies
+  std::size_t offset = 0;   ///< in numbers
+  std::size_t size = 0;     ///< in numbers
+  double rate = 1;          ///< times the learning rate
+  double weight_decay = 0;  ///< share of the weight that is added to its gradient
+  bool frozen = false;      ///< stays what it is
 };
 
-/// Numbers (`Master`) that a step reads from backend memory, in this order.
-enum class Hyper : int {
+/// What stays the same from update to update.
+struct UpdateOptions {
+  double momentum = 0.9;             ///< what stays of the velocity
+  bool nesterov = false;             ///< look ahead by one more momentum
+  double clip_norm = 0;              ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
+  double statistics_momentum = 0.1;  ///< share of a batch in the running statistics
+};
+
+/// Numbers (`double`) in backend memory that steps are controlled by, in this order. The host writes the first three
+/// before a step; the others belong to `guard` and `Update`.
+enum class Control : int {
   learning_rate,
-  loss_scale,      ///< the loss's gradient is multiplied by it (16-bit gradients need it)
-  gradient_scale,  ///< gradients are multiplied by it before use: 1 / (loss_scale * ranks)
+  ranks,            ///< whose gradients are summed
+  growth_interval,  ///< good steps after which the loss scale is doubled; 0: it is not
+  loss_scale,       ///< the loss's gradient is multiplied by it (16-bit gradients need it)
+  good_steps,       ///< since the loss scale changed
+  verdict,          ///< a `Verdict` on the gradients of this step
+  step,             ///< steps that were updated or skipped
+  skipped,          ///< of these, how many were skipped
   count
 };
 
+/// What becomes of a step. From the first one that is stopped until the sums of `Metric` are cleared, all are.
+enum class Verdict : int {
+  update,  ///< all is finite
+  skip,    ///< gradients overflowed, and a lower loss scale may help: it is halved, down to 1
+  stop     ///< the loss is not finite, or gradients are not at a loss scale of 1: nothing changes any more
+};
+
+/// The flat arrays that `Update` works on, in backend memory. All is changed together, or nothing.
+template <class Scalar, class Master, class Gradient>
+struct UpdateArrays {
+  Master* weights = nullptr;
+  const Gradient* gradients = nullptr;       ///< summed over the ranks, times the loss scale
+  Master* velocities = nullptr;
+  Scalar* operands = nullptr;                ///< weights as operators read them: themselves where the types are one
+  Master* statistics = nullptr;              ///< batch norms' running ones
+  const Master* batch_statistics = nullptr;  ///< of this step
+};
+
 /// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. From the first step
-/// whose loss or gradients are infinite or not a number, on any rank, the sum of the losses is not finite, no more
-/// images are counted, and `Update` and `commit` change nothing: so the trainer can still be asked where it went wrong
-/// when somebody reads the sums some steps later.
+/// that is stopped the sum of the losses is not finite, no more images are counted, and `Update` changes nothing: so
+/// the trainer can still be asked where it went wrong when somebody reads the sums some steps later.
 enum class Metric : int { loss, correct, images, count };
 
 namespace detail {
@@ -93,7 +126,7 @@ concept BuildsTraining = std::constructible_from<typename B::Convolution, const 
     std::constructible_from<typename B::BatchNorm, const MapShape&, const NormOptions&, std::string_view> &&
     std::constructible_from<typename B::Linear, const LinearShape&, std::string_view> &&
     std::constructible_from<typename B::CrossEntropy, const LossShape&> &&
-    std::constructible_from<typename B::Update, const SgdOptions&, std::span<const UpdateSegment>>;
+    std::constructible_from<typename B::Update, const UpdateOptions&, std::span<const UpdateSegment>, std::size_t>;
 
 /// The backend's own, of numbers of one type.
 template <class B, class T>
@@ -184,7 +217,7 @@ concept InferenceBackend = requires(typename B::Stream& stream, const typename B
 /// | `Pointwise`, `MaxPool`, `AveragePool`: backward too | | indices of MaxPool: one byte an output |
 /// | `Linear` | LinearShape, path | scratch_size() |
 /// | `CrossEntropy` | LossShape | |
-/// | `Update` (all that is learned at once) | SgdOptions, the segments | |
+/// | `Update` (all that is learned at once) | UpdateOptions, the segments, how many running statistics | |
 template <class B>
 concept Backend = InferenceBackend<B> &&
                   requires(typename B::Stream& stream, const typename B::Scalar* x, typename B::Scalar* y,
@@ -193,7 +226,8 @@ concept Backend = InferenceBackend<B> &&
                            std::int32_t* labels, std::int64_t size, const TensorShape& tensor,
                            typename B::Convolution& convolution, typename B::BatchNorm& norm, typename B::Pointwise& pointwise,
                            typename B::MaxPool& max_pool, typename B::AveragePool& average_pool, typename B::Linear& linear,
-                           typename B::CrossEntropy& loss, typename B::Update& update) {
+                           typename B::CrossEntropy& loss, typename B::Update& update,
+                           const UpdateArrays<typename B::Scalar, typename B::Master, typename B::Gradient>& arrays) {
   requires detail::MapNumber<typename B::Gradient>;
   { B::template training_registry<detail::AnyNetwork>() } -> std::same_as<typename B::Registry>;
   requires detail::OwnsTrainingMemory<B>;
@@ -207,18 +241,16 @@ concept Backend = InferenceBackend<B> &&
   B::upload(stream, std::span<const float>(), y);               // dense numbers of the host, rounded
   B::upload(stream, std::span<const float>(), to);
   B::upload(stream, std::span<const float>(), dw);
-  B::upload(stream, std::span<const double>(), to);
+  B::upload(stream, std::span<const double>(), metrics);
   B::upload(stream, std::span<const std::int32_t>(), labels);
   B::download(stream, x, std::span<double>());
   B::download(stream, g, std::span<double>());
   B::download(stream, metrics, std::span<double>());
   B::clear(stream, metrics, size);                              // zeros
   B::accumulate(stream, x, y, size);                            // y += x
-  B::guard(stream, g, size, size, metrics);                     // gradients (of all ranks), how many, images of this batch, metrics: where a
-                                                                // gradient is not finite but the sum of the losses is, the latter
-                                                                // becomes NaN and the images are taken off again
-  B::commit(stream, metrics, size, to, to);                     // metrics, size, values, kept: kept = values, but values = kept while the
-                                                                // sum of the losses is not finite
+  B::guard(stream, g, size, size, metrics, metrics);            // gradients (of all ranks), how many, images of this batch, control,
+                                                                // metrics: writes the verdict; where it is to stop but the sum of the
+                                                                // losses is finite, that becomes NaN and the images are taken off again
 
   { convolution.packed_size() } -> std::convertible_to<std::size_t>;
   { convolution.scratch_size() } -> std::convertible_to<std::size_t>;
@@ -229,7 +261,8 @@ concept Backend = InferenceBackend<B> &&
 
   { norm.saved_size() } -> std::convertible_to<std::size_t>;
   { norm.scratch_size() } -> std::convertible_to<std::size_t>;
-  norm.forward(stream, x, x, m, m, to, to, y, bytes, bytes);    // x, other (add), gamma, beta, running_mean, running_var, y, saved, scratch
+  norm.forward(stream, x, x, m, m, to, to, y, bytes, bytes);    // x, other (add), gamma, beta, mean, variance (of the batch, unbiased), y,
+                                                                // saved, scratch
   norm.backward(stream, x, x, x, x, m, m, bytes, y, y, dw, dw, bytes);  // x, y, dy, dy2 (nullable, added to dy), gamma, beta, saved,
                                                                 // dx (may be dy if !add), dother (add; may be dy), dgamma, dbeta, scratch
   pointwise.backward(stream, x, x, y);                          // y, dy, dx (may be dy): gradient of x and of other alike
@@ -239,14 +272,12 @@ concept Backend = InferenceBackend<B> &&
   { linear.scratch_size() } -> std::convertible_to<std::size_t>;
   linear.forward(stream, x, x, m, to, bytes);                   // x, weights, bias, y, scratch
   linear.backward(stream, x, x, m, y, dw, dw, bytes);           // x, weights, dy, dx, dweights, dbias, scratch
-  loss.run(stream, m, labels, m, to, metrics);                  // logits, labels, hyper, dlogits (of the mean, scaled), metrics (added to);
-                                                                // dlogits are NaN while the sum of the losses is not finite, which tells
-                                                                // the other ranks
+  loss.run(stream, m, labels, metrics, to, metrics);            // logits, labels, control, dlogits (of the mean, scaled), metrics (added
+                                                                // to); dlogits are NaN while the sum of the losses is not finite, which
+                                                                // tells the other ranks
 
   B::round(stream, m, y, size);                                 // y = x, rounded
-  update.run(stream, m, metrics, to, g, to, y);                 // hyper, metrics, weights, gradients, velocities, weights as operators
-                                                                // read them (the weights themselves where the types are one); nothing
-                                                                // changes while the sum of the losses is not finite
+  update.run(stream, metrics, arrays);                          // control, arrays: as the verdict says; counts the step
 };
 // clang-format on
 

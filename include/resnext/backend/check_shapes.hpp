@@ -90,17 +90,18 @@ inline void check_shape(const MapShape& s, std::string_view path) {
   check_map(path, s.n, s.h, s.w, s.c);
 }
 
-/// @throws ShapeError for ghost batches that do not divide the batch, and for statistics of a single value.
+/// @throws ShapeError for a ghost batch of less than nothing, and for statistics of a single value.
 inline void check_shape(const MapShape& s, const NormOptions& options, std::string_view path) {
   check_shape(s, path);
-  if (options.ghost_batches < 1 || s.n % options.ghost_batches != 0) {
-    throw_error<ShapeError>(path, ": expected the number of ghost batches to divide a batch of ", s.n, ", found ",
-                            options.ghost_batches);
+  if (options.ghost_batch < 0) {
+    throw_error<ShapeError>(path, ": expected ghost batches of at least 1 image, or 0 for the whole batch, found ",
+                            options.ghost_batch);
   }
-  if (std::int64_t{s.n / options.ghost_batches} * s.h * s.w == 1) {
+  const int fewest = options.images(s.n, options.groups(s.n) - 1);
+  if (std::int64_t{fewest} * s.h * s.w == 1) {
     throw_error<ShapeError>(path, ": expected more than 1 value per channel when training, found a map of ", s.h, " x ",
-                            s.w, " and ", s.n / options.ghost_batches,
-                            " image a (ghost) batch; use larger batches or images");
+                            s.w, " and ", fewest, " image in ", options.ghost_batch > 0 ? "a ghost batch" : "the batch",
+                            "; use larger batches or images");
   }
 }
 

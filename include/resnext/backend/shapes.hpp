@@ -92,15 +92,21 @@ struct TensorShape {
   constexpr std::int64_t size() const { return std::int64_t{extents[0]} * extents[1] * extents[2] * extents[3]; }
 };
 
-/// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into `ghost_batches` equal
-/// runs of images (ghost batches, Hoffer et al. 2017), each with statistics of its own; 1 is the ordinary batch norm.
+/// Train-mode batch normalisation, and what follows it in the same pass. The batch is cut into runs of images (ghost
+/// batches, Hoffer et al. 2017), each with statistics of its own; the batch's are their average, by images.
 struct NormOptions {
   bool add = false;       ///< another map is added after scale and shift
   bool relu = false;      ///< ReLU comes last
-  int ghost_batches = 1;  ///< in a batch; divides n
+  int ghost_batch = 0;    ///< images of a run, the last of which may be shorter; 0: one run, the ordinary batch norm
   double epsilon = 1e-5;  ///< added to the variance
-  double momentum = 0.1;  ///< weight of the new value in the running statistics (ghost batches: of their average, which
-                          ///< is not what any of them alone, on a rank of its own, would have)
+
+  /// Runs of a batch of n images.
+  constexpr int groups(int n) const { return ghost_batch == 0 ? 1 : (n + ghost_batch - 1) / ghost_batch; }
+  /// Images of one of them.
+  constexpr int images(int n, int group) const {
+    if (ghost_batch == 0) return n;
+    return group + 1 < groups(n) ? ghost_batch : n - group * ghost_batch;
+  }
 };
 
 /// `[n, in]` times the transpose of `[out, in]`, plus `[out]`.

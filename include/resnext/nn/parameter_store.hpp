@@ -4,13 +4,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <resnext/backend/backend.hpp>
+#include <resnext/error.hpp>
 #include <resnext/nn/state_dict.hpp>
+#include <resnext/tensor/number.hpp>
 
 namespace resnext {
 
@@ -20,8 +24,15 @@ enum class Decay {
   weights_only  ///< not BN's scale and shift nor biases (He et al. 2019, "Bag of Tricks")
 };
 
+/// How a learned tensor is updated.
+struct ParameterGroup {
+  double rate = 1;      ///< times the learning rate
+  double decay = 1;     ///< times the weight decay
+  bool frozen = false;  ///< stays what it is
+};
+
 /// Weights, gradients and velocities as three flat arrays with one layout, cut into buckets for communication, and BN's
-/// running statistics, twice: as the last forward pass left them, and as the last good step did. The layout runs from
+/// statistics: the running ones, and those of the step. The layout runs from
 /// the last layer to the first, so that buckets fill up during backward. Where operators read weights in another type
 /// than they are learned in, a fourth array has them rounded.
 template <Backend B>
@@ -39,7 +50,10 @@ class ParameterStore {
   };
 
   /// @param bucket_size numbers after which a bucket is closed
-  ParameterStore(const StateDict& state, typename B::Stream& stream, Decay decay, std::size_t bucket_size)
+  /// @param weight_decay of the group `{}`
+  /// @param group_of a tensor; empty for the same of all
+  ParameterStore(const StateDict& state, typename B::Stream& stream, std::size_t bucket_size, double weight_decay,
+                 Decay decay, const std::function<ParameterGroup(const StateEntry&)>& group_of)
       : places_(state.tensors().size()) {
     std::size_t learned = 0, statistics = 0;
     const auto tensors = state.tensors();
@@ -55,7 +69,9 @@ class ParameterStore {
         at += room;
         if (!slot->entry.learned()) continue;
         const bool decayed = decay == Decay::all || slot->entry.rank > 1;
-        if (segments_.empty() || segments_.back().decayed != decayed) segments_.push_back({at - room, 0, decayed});
+        const ParameterGroup group = checked(group_of ? group_of(slot->entry) : ParameterGroup(), slot->entry);
+        const UpdateSegment segment{at - room, 0, group.rate, decayed ? weight_decay * group.decay : 0, group.frozen};
+        if (segments_.empty() || !alike(segments_.back(), segment)) segments_.push_back(segment);
         segments_.back().size += room;
         if (buckets_.empty() || buckets_.back().size >= bucket_size) buckets_.push_back({at - room, 0, row});
         buckets_.back().size += room;
@@ -66,7 +82,7 @@ class ParameterStore {
     gradients_ = typename B::template Buffer<Gradient>(learned);
     velocities_ = Masters(learned);
     statistics_ = Masters(statistics);
-    kept_statistics_ = Masters(statistics);
+    batch_statistics_ = Masters(statistics);
     if constexpr (!read_as_learned) operands_ = typename B::template Buffer<Scalar>(learned);
     upload_weights(state, stream);
     upload_statistics(state, stream);
@@ -105,13 +121,7 @@ class ParameterStore {
   void upload_statistics(const StateDict& state, typename B::Stream& stream) {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
       B::upload_tensor(stream, state[slot], shape_of(slot), statistics_.data() + at);
-      B::upload_tensor(stream, state[slot], shape_of(slot), kept_statistics_.data() + at);
     });
-  }
-  /// Keeps the running statistics of this step or, where its metrics are not finite, takes the kept ones back.
-  void commit_statistics(typename B::Stream& stream, const double* metrics) {
-    B::commit(stream, metrics, static_cast<std::int64_t>(statistics_.size()), statistics_.data(),
-              kept_statistics_.data());
   }
   /// Copies BN's running statistics to the host.
   void download_statistics(StateDict& state, typename B::Stream& stream) const {
@@ -120,7 +130,8 @@ class ParameterStore {
     });
   }
 
-  /// Where a tensor of a row lies in weights(), gradients() and velocities(), or in statistics().
+  /// Where a tensor of a row lies in weights(), gradients() and velocities(), or in
+  /// statistics() and batch_statistics().
   std::size_t place(const StateDict& state, int row, TensorRole role) const {
     return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.tensors().data())];
   }
@@ -132,6 +143,8 @@ class ParameterStore {
   Gradient* gradients() { return gradients_.data(); }
   Master* velocities() { return velocities_.data(); }
   Master* statistics() { return statistics_.data(); }
+  /// Of the last forward pass.
+  Master* batch_statistics() { return batch_statistics_.data(); }
   /// Weights as operators read them; `B::Update` keeps them up to date.
   Scalar* operands() {
     if constexpr (read_as_learned) {
@@ -142,8 +155,15 @@ class ParameterStore {
   }
   /// @}
 
+  /// What `B::Update` works on.
+  UpdateArrays<Scalar, Master, Gradient> update_arrays() {
+    return {weights(), gradients(), velocities(), operands(), statistics(), batch_statistics()};
+  }
+
   /// Numbers of weights(), gradients() and velocities() each.
   std::size_t size() const { return weights_.size(); }
+  /// Numbers of statistics() and batch_statistics() each.
+  std::size_t statistics_size() const { return statistics_.size(); }
 
   /// In the order in which they become complete.
   std::span<const Bucket> buckets() const { return buckets_; }
@@ -154,6 +174,19 @@ class ParameterStore {
   using Masters = typename B::template Buffer<Master>;
   static constexpr bool read_as_learned = std::is_same_v<Scalar, Master>;
 
+  static bool alike(const UpdateSegment& a, const UpdateSegment& b) {
+    return a.rate == b.rate && a.weight_decay == b.weight_decay && a.frozen == b.frozen;
+  }
+  static ParameterGroup checked(const ParameterGroup& group, const StateEntry& entry) {
+    const auto check = [&](double found, std::string_view what) {
+      if (found >= 0 && is_finite(found)) return;
+      throw_error<OptionError>("trainer: group_of ", entry.name().view(), ": ", what,
+                               ": expected a finite number from 0, found ", found);
+    };
+    check(group.rate, "rate");
+    check(group.decay, "decay");
+    return group;
+  }
   static TensorShape shape_of(const StateDict::Slot& slot) { return {slot.entry.rank, slot.entry.shape}; }
   void upload(const StateDict& state, Master* flat, typename B::Stream& stream) const {
     for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
@@ -171,7 +204,7 @@ class ParameterStore {
   std::vector<std::size_t> places_;  // of each slot of the state dict
   std::vector<Bucket> buckets_;
   std::vector<UpdateSegment> segments_;
-  Masters weights_, velocities_, statistics_, kept_statistics_;
+  Masters weights_, velocities_, statistics_, batch_statistics_;
   typename B::template Buffer<Gradient> gradients_;
   typename B::template Buffer<Scalar> operands_;
 };

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -31,9 +32,14 @@ namespace resnext {
 struct TrainerOptions {
   SgdOptions sgd{};            ///< momentum and weight decay
   Decay decay = Decay::all;    ///< what the decay applies to
+  std::function<ParameterGroup(const StateEntry&)> group_of{};  ///< rate and decay of a tensor, or that it is frozen
+  double clip_norm = 0;        ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
   double label_smoothing = 0;  ///< 0 for one-hot targets; 0.1 in later recipes
-  int ghost_batch = 0;         ///< images that share batch statistics; 0 for the whole batch. The paper has 32 a GPU
-  double loss_scale = 1;       ///< for backends with 16-bit gradients
+  int ghost_batch = 0;         ///< images that share batch statistics, in the end of a batch fewer; 0 for the whole
+                               ///< batch. The paper has 32 a GPU
+  double norm_momentum = 0.1;  ///< share of a batch in batch norms' running statistics
+  double loss_scale = 1;       ///< for backends with 16-bit gradients; where they overflow it is halved, down to 1
+  int scale_growth = 0;        ///< good steps after which the loss scale is doubled; 0: never
   std::size_t bucket_bytes = std::size_t{25} << 20;  ///< gradients that are communicated at once
   ValueFormats formats{};  ///< how the network's values are stored, if not all as the backend's `Scalar`
 };
@@ -86,8 +92,13 @@ inline const TrainerOptions& checked(const TrainerOptions& options) {
   check(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing", "a number from 0 to below 1",
         options.label_smoothing);
   check(options.ghost_batch >= 0, "ghost_batch", "a number of images, or 0 for the whole batch", options.ghost_batch);
-  check(options.loss_scale > 0 && is_finite(options.loss_scale), "loss_scale", "a positive, finite number",
+  check(options.loss_scale >= 1 && is_finite(options.loss_scale), "loss_scale", "a finite number from 1",
         options.loss_scale);
+  check(options.scale_growth >= 0, "scale_growth", "a number of steps, or 0 for never", options.scale_growth);
+  check(options.clip_norm >= 0 && is_finite(options.clip_norm), "clip_norm", "a finite number, or 0 for any",
+        options.clip_norm);
+  check(options.norm_momentum > 0 && options.norm_momentum <= 1, "norm_momentum", "a number above 0, at most 1",
+        options.norm_momentum);
   return options;
 }
 
@@ -123,7 +134,7 @@ class Trainer {
   /// @throws OptionError for an option that has an impossible value
   explicit Trainer(const Parameters<Net>& parameters, TrainerOptions options = {}, Comm communicator = {})
       : core_(std::make_unique<Core>(parameters, detail::checked(options), std::move(communicator))) {
-    upload_rate(0);
+    start_control();
   }
   /// Does not compile, in one sentence.
   template <class Other>
@@ -154,12 +165,10 @@ class Trainer {
     compute_gradients(images, labels, observer, profile);
     auto& stream = core_->stream;
     auto& store = core_->store;
-    double* const metrics = core_->metrics.data();
     stream.join();
-    B::guard(stream, store.gradients(), static_cast<std::int64_t>(store.size()), std::int64_t{images.n}, metrics);
-    core_->update.run(stream, core_->hyper.data(), metrics, store.weights(), store.gradients(), store.velocities(),
-                      store.operands());
-    store.commit_statistics(stream, metrics);
+    B::guard(stream, store.gradients(), static_cast<std::int64_t>(store.size()), std::int64_t{images.n},
+             core_->control.data(), core_->metrics.data());
+    core_->update.run(stream, core_->control.data(), store.update_arrays());
   }
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
@@ -169,14 +178,14 @@ class Trainer {
     Core& core = *core_;
     core.stream.join();  // sums of the call before may still be on their way
     const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
-    plan(images).run(core.stream, images, labels, core.hyper.data(), core.metrics.data(), std::ref(reduce), observer,
+    plan(images).run(core.stream, images, labels, core.control.data(), core.metrics.data(), std::ref(reduce), observer,
                      profile);
     core.state.set_batches_tracked(core.state.batches_tracked() + 1);
   }
 
   /// Where a step on these images first meets what is infinite or not a number, from the forward pass to the end of the
   /// backward pass: "the output of layer1.0.conv2", "the gradient of fc.weight". Nothing when all is finite on this
-  /// rank. Gradients are this rank's afterwards, and running statistics have seen the images: for a run that ends here.
+  /// rank. Gradients are this rank's afterwards: for a run that ends here.
   std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
     detail::check_labels(images, labels, Net::classes);
     Core& core = *core_;
@@ -184,7 +193,7 @@ class Trainer {
     std::optional<std::string> place;
     const Observer observer = detail::FirstNotFinite{place};
     typename B::template Buffer<double> metrics(static_cast<std::size_t>(Metric::count));
-    plan(images).run(core.stream, images, labels, core.hyper.data(), metrics.data(), detail::ignore_bucket, &observer);
+    plan(images).run(core.stream, images, labels, core.control.data(), metrics.data(), detail::ignore_bucket, &observer);
     if (place) return place;
     show_gradients(detail::LastGradientNotFinite{place});  // the last one is the first to be made
     return place;
@@ -237,6 +246,12 @@ class Trainer {
                           core.arena, images.n, Extent{images.h, images.w, images.c}, core.options.label_smoothing,
                           core.options.ghost_batch, core.options.formats);
   }
+  /// Waits, and says what the loss is multiplied by now.
+  double loss_scale() { return control()[static_cast<std::size_t>(Control::loss_scale)]; }
+  /// Waits, and says how many steps were skipped because gradients overflowed at their loss scale.
+  std::int64_t skipped_steps() {
+    return static_cast<std::int64_t>(control()[static_cast<std::size_t>(Control::skipped)]);
+  }
   /// Bytes of activations, their gradients and scratch: what the largest plan needs.
   std::size_t activation_bytes() const { return core_->arena.size(); }
   /// As given to the constructor.
@@ -251,10 +266,11 @@ class Trainer {
         : options(chosen),
           communicator(std::move(comm)),
           state(parameters),
-          store(state, stream, options.decay,
-                std::max<std::size_t>(1, options.bucket_bytes / sizeof(typename B::Gradient))),
-          update(options.sgd, store.segments()),
-          hyper(static_cast<std::size_t>(Hyper::count)),
+          store(state, stream, std::max<std::size_t>(1, options.bucket_bytes / sizeof(typename B::Gradient)),
+                options.sgd.weight_decay, options.decay, options.group_of),
+          update(UpdateOptions{options.sgd.momentum, options.sgd.nesterov, options.clip_norm, options.norm_momentum},
+                 store.segments(), store.statistics_size()),
+          control(static_cast<std::size_t>(Control::count)),
           metrics(static_cast<std::size_t>(Metric::count)) {}
     ~Core() {
       try {
@@ -272,17 +288,29 @@ class Trainer {
     Parameters<Net> state;  // names, shapes and the last download
     ParameterStore<B> store;
     typename B::Update update;
-    typename B::template Buffer<typename B::Master> hyper;
+    typename B::template Buffer<double> control;
     typename B::template Buffer<double> metrics;
     detail::Arena<B> arena;
     detail::PlanCache<TrainingPlan<B>, most_plans> plans;
   };
 
   void upload_rate(double rate) {
-    const double scale = core_->options.loss_scale;
-    const std::array<double, static_cast<std::size_t>(Hyper::count)> hyper{rate, scale,
-                                                                           1 / (scale * core_->communicator.size())};
-    B::upload(core_->stream, std::span<const double>(hyper), core_->hyper.data());
+    B::upload(core_->stream, std::span<const double>(&rate, 1), core_->control.data());
+  }
+  /// `Control` from the first step on.
+  void start_control() {
+    const TrainerOptions& options = core_->options;
+    std::array<double, static_cast<std::size_t>(Control::count)> start{};
+    start[static_cast<std::size_t>(Control::ranks)] = core_->communicator.size();
+    start[static_cast<std::size_t>(Control::growth_interval)] = options.scale_growth;
+    start[static_cast<std::size_t>(Control::loss_scale)] = options.loss_scale;
+    B::upload(core_->stream, std::span<const double>(start), core_->control.data());
+  }
+  std::array<double, static_cast<std::size_t>(Control::count)> control() {
+    std::array<double, static_cast<std::size_t>(Control::count)> now{};
+    core_->stream.join();
+    B::download(core_->stream, core_->control.data(), std::span<double>(now));
+    return now;
   }
 
   template <class Number>

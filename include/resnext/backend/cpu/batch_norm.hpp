@@ -45,33 +45,33 @@ class CpuBatchNorm {
   CpuBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
       : options_(options), channels_(shape.c), width_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
-    rows_ = shape.size() / shape.c / options.ghost_batches;
-    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_ * shape.c / least_run, 1, thread_count()));
+    all_rows_ = shape.size() / shape.c;
+    for (int group = 0; group < options.groups(shape.n); ++group) {
+      rows_.push_back(std::int64_t{options.images(shape.n, group)} * shape.h * shape.w);
+    }
+    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_[0] * shape.c / least_run, 1, thread_count()));
     sums_.resize(2 * width_ * static_cast<std::size_t>(parts_));
     totals_.resize(4 * width_);
   }
 
-  std::size_t saved_size() const {
-    return 2 * width_ * static_cast<std::size_t>(options_.ghost_batches) * sizeof(float);
-  }
+  std::size_t saved_size() const { return 2 * width_ * rows_.size() * sizeof(float); }
   /// Three constants of every channel, and two sums of every channel for each thread.
   std::size_t scratch_size() const { return (3 + 2 * static_cast<std::size_t>(parts_)) * width_ * sizeof(float); }
 
-  /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
   void forward(HostStream&, const float* x, const float* other, const float* gamma, const float* beta,
-               float* running_mean, float* running_var, float* y, std::byte* saved_bytes, std::byte* scratch_bytes) {
+               float* batch_mean, float* batch_variance, float* y, std::byte* saved_bytes, std::byte* scratch_bytes) {
     float* const saved = reinterpret_cast<float*>(saved_bytes);
     float* const scratch = reinterpret_cast<float*>(scratch_bytes);
     float* const pivot = scratch;
     float* const scale = scratch + width_;
-    const double count = static_cast<double>(rows_);
     std::fill(totals_.begin(), totals_.end(), 0.0);
-    for (int group = 0; group < options_.ghost_batches; ++group) {
-      const std::int64_t begin = group * rows_ * channels_;
-      float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
+    for (std::size_t group = 0; group < rows_.size(); ++group) {
+      const std::int64_t all = rows_[group], begin = static_cast<std::int64_t>(group) * rows_[0] * channels_;
+      const double count = static_cast<double>(all), share = count / static_cast<double>(all_rows_);
+      float* const mean = saved + 2 * group * width_;
       float* const inverse = mean + width_;
-      find_pivot(x + begin, pivot);
-      sum(scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
+      find_pivot(x + begin, all, pivot);
+      sum(all, scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
         RESNEXT_CALL(norm_statistics, x + begin + row * channels_, pivot, rows, channels_, first, second);
       });
       for (std::size_t c = 0; c < width_; ++c) {
@@ -80,19 +80,18 @@ class CpuBatchNorm {
         mean[c] = static_cast<float>(pivot[c] + shift);
         inverse[c] = static_cast<float>(1 / std::sqrt(squares / count + options_.epsilon));
         scale[c] = gamma[c] * inverse[c];
-        totals_[2 * width_ + c] += pivot[c] + shift;
-        totals_[3 * width_ + c] += squares / (count - 1);
+        totals_[2 * width_ + c] += share * (pivot[c] + shift);
+        totals_[3 * width_ + c] += share * squares / (count - 1);
       }
       const NormTask task{mean, scale, beta, options_.relu, past_caches(y)};
-      for_each_run_reversed([&](std::int64_t row, std::int64_t rows) {
+      for_each_run_reversed(all, [&](std::int64_t row, std::int64_t rows) {
         const std::int64_t at = begin + row * channels_;
         RESNEXT_CALL(norm_forward, task, x + at, options_.add ? other + at : nullptr, y + at, rows, channels_);
       });
     }
-    const double keep = 1 - options_.momentum, take = options_.momentum / options_.ghost_batches;
     for (std::size_t c = 0; c < width_; ++c) {
-      running_mean[c] = static_cast<float>(keep * running_mean[c] + take * totals_[2 * width_ + c]);
-      running_var[c] = static_cast<float>(keep * running_var[c] + take * totals_[3 * width_ + c]);
+      batch_mean[c] = static_cast<float>(totals_[2 * width_ + c]);
+      batch_variance[c] = static_cast<float>(totals_[3 * width_ + c]);
     }
   }
 
@@ -104,16 +103,16 @@ class CpuBatchNorm {
     float* const scale = scratch;
     float* const slope = scratch + width_;
     float* const offset = scratch + 2 * width_;
-    const double count = static_cast<double>(rows_);
     std::fill(totals_.begin(), totals_.end(), 0.0);
-    for (int group = 0; group < options_.ghost_batches; ++group) {
-      const std::int64_t begin = group * rows_ * channels_;
-      const float* const mean = saved + 2 * static_cast<std::size_t>(group) * width_;
+    for (std::size_t group = 0; group < rows_.size(); ++group) {
+      const std::int64_t all = rows_[group], begin = static_cast<std::int64_t>(group) * rows_[0] * channels_;
+      const double count = static_cast<double>(all);
+      const float* const mean = saved + 2 * group * width_;
       const float* const inverse = mean + width_;
       for (std::size_t c = 0; c < width_; ++c) scale[c] = gamma[c] * inverse[c];
       const NormTask task{mean, scale, beta, options_.relu, false};
       const auto from = [&](const float* map, std::int64_t at) { return map == nullptr ? nullptr : map + at; };
-      sum(scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
+      sum(all, scratch, [&](std::int64_t row, std::int64_t rows, float* first, float* second) {
         const std::int64_t at = begin + row * channels_;
         RESNEXT_CALL(norm_backward_sums, task, x + at, options_.add ? y + at : nullptr, dy + at, from(dy2, at),
                      options_.add ? dother + at : nullptr, rows, channels_, first, second);
@@ -128,7 +127,7 @@ class CpuBatchNorm {
       }
       // where a map was added, dother is the gradient before the ReLU by now
       const NormTask second{mean, scale, beta, options_.relu && !options_.add, dx != dy && past_caches(dx)};
-      for_each_run_reversed([&](std::int64_t row, std::int64_t rows) {
+      for_each_run_reversed(all, [&](std::int64_t row, std::int64_t rows) {
         const std::int64_t at = begin + row * channels_;
         RESNEXT_CALL(norm_backward, second, x + at, nullptr, options_.add ? dother + at : dy + at,
                      options_.add ? nullptr : from(dy2, at), slope, offset, dx + at, rows, channels_);
@@ -144,26 +143,26 @@ class CpuBatchNorm {
   /// True for an output that no cache would keep until it is read, and whose vectors are aligned.
   bool past_caches(const float* output) const {
     constexpr std::int64_t kept = 20 << 20;  // bytes
-    const std::int64_t bytes = rows_ * options_.ghost_batches * channels_ * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t bytes = all_rows_ * channels_ * static_cast<std::int64_t>(sizeof(float));
     return bytes > kept && channels_ % 16 == 0 && reinterpret_cast<std::uintptr_t>(output) % 64 == 0;
   }
 
   /// Rows whose sums are taken in float.
   static constexpr std::int64_t run = 128;
 
-  /// Calls `f(part, first row, rows)` for the rows of each thread.
+  /// Calls `f(part, first row, rows)` for the rows of each thread, of `all` that a ghost batch has.
   template <class F>
-  void for_each_part(const F& f) const {
+  void for_each_part(std::int64_t all, const F& f) const {
     parallel_for(parts_, [&](int part) {
-      const std::int64_t begin = rows_ * part / parts_;
-      f(part, begin, rows_ * (part + 1) / parts_ - begin);
+      const std::int64_t begin = all * part / parts_;
+      f(part, begin, all * (part + 1) / parts_ - begin);
     });
   }
 
   /// Calls `f(first row, rows)` for runs of rows, last first: what the pass before read last is still in the cache.
   template <class F>
-  void for_each_run_reversed(const F& f) const {
-    for_each_part([&](int, std::int64_t begin, std::int64_t rows) {
+  void for_each_run_reversed(std::int64_t all, const F& f) const {
+    for_each_part(all, [&](int, std::int64_t begin, std::int64_t rows) {
       for (std::int64_t end = begin + rows; end > begin; end -= std::min(run, end - begin)) {
         const std::int64_t row = std::max(begin, end - run);
         f(row, end - row);
@@ -172,11 +171,11 @@ class CpuBatchNorm {
   }
 
   /// The mean of a few rows that lie far apart: close enough to the mean for sums around it not to cancel.
-  void find_pivot(const float* x, float* pivot) const {
-    const std::int64_t samples = std::min<std::int64_t>(rows_, 16);
+  void find_pivot(const float* x, std::int64_t all, float* pivot) const {
+    const std::int64_t samples = std::min<std::int64_t>(all, 16);
     std::fill_n(pivot, width_, 0.0f);
     for (std::int64_t sample = 0; sample < samples; ++sample) {
-      const float* row = x + rows_ * sample / samples * channels_;
+      const float* row = x + all * sample / samples * channels_;
       for (std::size_t c = 0; c < width_; ++c) pivot[c] += row[c];
     }
     for (std::size_t c = 0; c < width_; ++c) pivot[c] /= static_cast<float>(samples);
@@ -185,8 +184,8 @@ class CpuBatchNorm {
   /// Adds up two sums of every channel over all rows into the first half of `totals_`. `kernel(row, rows, first,
   /// second)` adds to float sums.
   template <class Kernel>
-  void sum(float* scratch, const Kernel& kernel) {
-    for_each_part([&](int part, std::int64_t row, std::int64_t rows) {
+  void sum(std::int64_t all, float* scratch, const Kernel& kernel) {
+    for_each_part(all, [&](int part, std::int64_t row, std::int64_t rows) {
       float* const short_sums = scratch + (3 + 2 * static_cast<std::size_t>(part)) * width_;
       double* const sums = sums_.data() + 2 * static_cast<std::size_t>(part) * width_;
       std::fill_n(sums, 2 * width_, 0.0);
@@ -206,7 +205,8 @@ class CpuBatchNorm {
   NormOptions options_;
   int channels_;
   std::size_t width_;
-  std::int64_t rows_ = 0;
+  std::int64_t all_rows_ = 0;
+  std::vector<std::int64_t> rows_;  // of each ghost batch
   int parts_ = 1;
   std::vector<double> sums_;    // [part][2][c]
   std::vector<double> totals_;  // two sums of this ghost batch, then two of all

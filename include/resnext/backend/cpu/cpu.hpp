@@ -19,6 +19,7 @@
 #include <resnext/backend/host/loss.hpp>
 #include <resnext/backend/host/memory.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/backend/host/update.hpp>
 
 namespace resnext {
 
@@ -63,15 +64,16 @@ struct Cpu<float> : detail::HostMemory {
   using AveragePool = detail::CpuAveragePool;
   using Linear = detail::CpuLinear;
   using CrossEntropy = detail::HostCrossEntropy<float>;  // a few thousand numbers a step, best in double
-  using Update = detail::HostUpdate<float, float, float, detail::cpu_sgd>;
+  using Update = detail::HostUpdate<float, float, float, detail::CpuSgd>;
 
   static constexpr std::string_view name() { return "Cpu<float>"; }
   /// y += x.
   static void accumulate(HostStream&, const float* x, float* y, std::int64_t size) {
     detail::pointwise(y, x, y, size, false);
   }
-  static void guard(HostStream&, const float* gradients, std::int64_t size, std::int64_t images, double* metrics) {
-    if (!detail::all_finite(gradients, size)) detail::discard_step(images, metrics);
+  static void guard(HostStream&, const float* gradients, std::int64_t size, std::int64_t images, double* control,
+                    double* metrics) {
+    detail::judge_step(detail::all_finite(gradients, size), images, control, metrics);
   }
   /// @}
 

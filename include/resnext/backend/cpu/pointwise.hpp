@@ -3,15 +3,18 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/cpu/isa.hpp>
 #include <resnext/backend/cpu/parallel.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/backend/host/update.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -66,15 +69,27 @@ inline bool all_finite(const float* x, std::int64_t size) {
   return finite.load(std::memory_order_relaxed);
 }
 
-/// See `SgdOptions`; one pass over all parameters.
-inline void cpu_sgd(const SgdOptions& options, const float* hyper, std::int64_t size, float* weights,
-                    const float* gradient, float* velocity) {
-  const SgdTask task{hyper[static_cast<int>(Hyper::learning_rate)], hyper[static_cast<int>(Hyper::gradient_scale)],
-                     static_cast<float>(options.weight_decay), static_cast<float>(options.momentum), options.nesterov};
-  parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
-    RESNEXT_CALL(sgd, task, weights + begin, gradient + begin, velocity + begin, end - begin);
-  });
-}
+/// One pass over the parameters.
+struct CpuSgd {
+  static void step(const SgdStep& step, std::int64_t size, float* weights, const float* gradient, float* velocity) {
+    const SgdTask task{static_cast<float>(step.rate), static_cast<float>(step.scale), static_cast<float>(step.decay),
+                       static_cast<float>(step.momentum), step.nesterov};
+    parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
+      RESNEXT_CALL(sgd, task, weights + begin, gradient + begin, velocity + begin, end - begin);
+    });
+  }
+  /// In double, cut alike for any number of threads, which so get the same bits.
+  static double sum_of_squares(const float* x, std::int64_t size) {
+    constexpr int parts = 64;
+    std::array<double, parts> sums;
+    parallel_for(parts, [&](int i) {
+      double sum = 0;
+      for (std::int64_t at = size * i / parts; at < size * (i + 1) / parts; ++at) sum += double{x[at]} * x[at];
+      sums[static_cast<std::size_t>(i)] = sum;
+    });
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+};
 
 /// y = x scale + shift for every channel, then ReLU if asked: a batch norm of fixed statistics.
 class CpuScaleShift {

@@ -25,10 +25,10 @@ class HostCrossEntropy {
   /// `metrics` gains the sum of the losses of the images, how many were classified correctly, and their number; see
   /// `Metric`. Logits that are not finite make the loss NaN, and a loss that is not finite makes every gradient NaN.
   /// @throws ShapeError for a label outside [0, classes).
-  void run(HostStream&, const T* logits, const std::int32_t* labels, const T* hyper, T* dlogits,
+  void run(HostStream&, const T* logits, const std::int32_t* labels, const double* control, T* dlogits,
            double* metrics) const {
     const int classes = shape_.classes;
-    const double scale = hyper[static_cast<int>(Hyper::loss_scale)] / static_cast<double>(shape_.n);
+    const double scale = control[static_cast<int>(Control::loss_scale)] / static_cast<double>(shape_.n);
     const double rest = shape_.smoothing / classes;
     T* const gradients = dlogits;
     bool finite = is_finite(metrics[static_cast<int>(Metric::loss)]);

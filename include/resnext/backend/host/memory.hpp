@@ -1,30 +1,21 @@
 /// @file
-/// The memory operations of a backend whose memory is the host's, and its update.
+/// The memory operations of a backend whose memory is the host's.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <type_traits>
-#include <vector>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/backend/host/update.hpp>
 #include <resnext/tensor/number.hpp>
 #include <resnext/tensor/number_format.hpp>
 #include <resnext/tensor/typed_pointer.hpp>
 
 namespace resnext::detail {
-
-/// Marks the sums of a step whose gradients are not finite, unless an earlier step did: see `Metric`.
-inline void discard_step(std::int64_t images, double* metrics) {
-  double& loss = metrics[static_cast<int>(Metric::loss)];
-  if (!is_finite(loss)) return;
-  loss = std::numeric_limits<double>::quiet_NaN();
-  metrics[static_cast<int>(Metric::images)] -= static_cast<double>(images);
-}
 
 /// The memory operations of the `Backend` concept where backend memory is host memory.
 struct HostMemory {
@@ -77,15 +68,10 @@ struct HostMemory {
     convert(std::span<const From>(from, static_cast<std::size_t>(size)), to);
   }
   template <class Gradient>
-  static void guard(HostStream&, const Gradient* gradients, std::int64_t size, std::int64_t images, double* metrics) {
-    if (!std::all_of(gradients, gradients + size, [](Gradient x) { return is_finite(x); })) {
-      discard_step(images, metrics);
-    }
-  }
-  template <class Master>
-  static void commit(HostStream&, const double* metrics, std::int64_t size, Master* values, Master* kept) {
-    const bool good = is_finite(metrics[static_cast<int>(Metric::loss)]);
-    std::copy_n(good ? values : kept, size, good ? kept : values);
+  static void guard(HostStream&, const Gradient* gradients, std::int64_t size, std::int64_t images, double* control,
+                    double* metrics) {
+    judge_step(std::all_of(gradients, gradients + size, [](Gradient x) { return is_finite(x); }), images, control,
+               metrics);
   }
   static void clear(HostStream&, double* values, std::int64_t size) { std::fill_n(values, size, 0.0); }
   static void finish(HostStream& stream) { stream.join(); }
@@ -104,35 +90,6 @@ struct HostMemory {
   static void convert(std::span<const From> from, To* to) {
     std::transform(from.begin(), from.end(), to, [](From value) { return static_cast<To>(value); });
   }
-};
-
-/// `step(options, hyper, size, weights, gradients, velocities)` for each segment, then the weights as operators
-/// read them.
-template <class Scalar, class Master, class Gradient, auto step>
-class HostUpdate {
- public:
-  HostUpdate(const SgdOptions& options, std::span<const UpdateSegment> segments)
-      : options_(options), segments_(segments.begin(), segments.end()) {}
-
-  void run(HostStream&, const Master* hyper, const double* metrics, Master* weights, const Gradient* gradients,
-           Master* velocities, Scalar* operands) const {
-    if (!is_finite(metrics[static_cast<int>(Metric::loss)])) return;
-    for (const UpdateSegment& segment : segments_) {
-      SgdOptions options = options_;
-      if (!segment.decayed) options.weight_decay = 0;
-      Master* const first = weights + segment.offset;
-      step(options, hyper, static_cast<std::int64_t>(segment.size), first, gradients + segment.offset,
-           velocities + segment.offset);
-      if constexpr (!std::is_same_v<Scalar, Master>) {
-        std::transform(first, first + segment.size, operands + segment.offset,
-                       [](Master weight) { return static_cast<Scalar>(weight); });
-      }
-    }
-  }
-
- private:
-  SgdOptions options_;
-  std::vector<UpdateSegment> segments_;
 };
 
 }  // namespace resnext::detail

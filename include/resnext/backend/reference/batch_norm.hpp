@@ -30,9 +30,12 @@ class ReferenceBatchNorm {
         size_(shape.size()),
         channels_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
-    groups_ = static_cast<std::size_t>(options.ghost_batches);
-    rows_ = static_cast<std::size_t>(shape.n / options.ghost_batches) * static_cast<std::size_t>(shape.h) *
-            static_cast<std::size_t>(shape.w);
+    const int groups = options.groups(shape.n);
+    for (int group = 0; group < groups; ++group) {
+      rows_.push_back(static_cast<std::size_t>(options.images(shape.n, group)) * static_cast<std::size_t>(shape.h) *
+                      static_cast<std::size_t>(shape.w));
+    }
+    groups_ = rows_.size();
     for (auto* sums : {&first_, &second_, &first_total_, &second_total_}) sums->resize(channels_);
   }
 
@@ -43,24 +46,24 @@ class ReferenceBatchNorm {
            3 * Workspace::copy_bytes<C>(formats_.y.type, size_);
   }
 
-  /// Running statistics take the unbiased variance, as in torch.nn.BatchNorm2d.
   void forward(HostStream&, ConstTypedPointer from, ConstTypedPointer added, const C* gamma, const C* beta,
-               C* running_mean, C* running_var, TypedPointer to, std::byte* saved, std::byte* scratch) {
+               C* batch_mean, C* batch_variance, TypedPointer to, std::byte* saved, std::byte* scratch) {
     Workspace space(scratch);
     const C* const x = space.read<C>(from, size_);
     const C* const other = options_.add ? space.read<C>(added, size_) : nullptr;
     C* const y = space.write<C>(to, size_);
     auto &mean = first_, &variance = second_;
-    const double count = static_cast<double>(rows_);
+    const double channels = static_cast<double>(channels_);
     clear(first_total_, second_total_);
     for (std::size_t group = 0; group < groups_; ++group) {
+      const double count = static_cast<double>(rows_[group]), share = count * channels / static_cast<double>(size_);
       clear(mean, variance);
       for_each(group, [&](std::size_t i, std::size_t c) { mean[c] += x[i]; });
       for (double& value : mean) value /= count;
       for_each(group, [&](std::size_t i, std::size_t c) { variance[c] += (x[i] - mean[c]) * (x[i] - mean[c]); });
       for (std::size_t c = 0; c < channels_; ++c) {
-        first_total_[c] += mean[c];
-        second_total_[c] += variance[c] / (count - 1);
+        first_total_[c] += share * mean[c];
+        second_total_[c] += share * variance[c] / (count - 1);
         saved_mean(saved, group)[c] = static_cast<C>(mean[c]);
         saved_scale(saved, group)[c] = static_cast<C>(1 / std::sqrt(variance[c] / count + options_.epsilon));
         variance[c] = gamma[c] / std::sqrt(variance[c] / count + options_.epsilon);  // from here on: the scale
@@ -72,10 +75,9 @@ class ReferenceBatchNorm {
       });
     }
     store(y, to, size_);
-    const double keep = 1 - options_.momentum, take = options_.momentum / static_cast<double>(groups_);
     for (std::size_t c = 0; c < channels_; ++c) {
-      running_mean[c] = static_cast<C>(keep * running_mean[c] + take * first_total_[c]);
-      running_var[c] = static_cast<C>(keep * running_var[c] + take * second_total_[c]);
+      batch_mean[c] = static_cast<C>(first_total_[c]);
+      batch_variance[c] = static_cast<C>(second_total_[c]);
     }
   }
 
@@ -90,13 +92,13 @@ class ReferenceBatchNorm {
     C* const dx = space.write<C>(x_gradient, size_);
     C* const dother = options_.add ? space.write<C>(other_gradient, size_) : nullptr;
     auto &sum = first_, &projection = second_;
-    const double count = static_cast<double>(rows_);
     const auto gradient = [&](std::size_t i) {
       if (options_.relu && y[i] <= 0 && !is_nan(y[i])) return 0.0;
       return dy2 == nullptr ? double{dy[i]} : double{dy[i]} + double{dy2[i]};
     };
     clear(first_total_, second_total_);
     for (std::size_t group = 0; group < groups_; ++group) {
+      const double count = static_cast<double>(rows_[group]);
       const C *mean = saved_mean(saved, group), *scale = saved_scale(saved, group);
       const auto normalised = [&](std::size_t i, std::size_t c) { return (double{x[i]} - mean[c]) * scale[c]; };
       clear(sum, projection);
@@ -143,8 +145,8 @@ class ReferenceBatchNorm {
   /// Calls `visit(position, channel)` for every element of a ghost batch.
   template <class Visit>
   void for_each(std::size_t group, Visit visit) const {
-    std::size_t i = group * rows_ * channels_;
-    for (std::size_t row = 0; row < rows_; ++row) {
+    std::size_t i = group * rows_[0] * channels_;
+    for (std::size_t row = 0; row < rows_[group]; ++row) {
       for (std::size_t c = 0; c < channels_; ++c, ++i) visit(i, c);
     }
   }
@@ -152,7 +154,8 @@ class ReferenceBatchNorm {
   NormOptions options_;
   KnownFormats formats_;
   std::int64_t size_;
-  std::size_t channels_, groups_ = 1, rows_ = 0;
+  std::size_t channels_, groups_ = 1;
+  std::vector<std::size_t> rows_;  // of each ghost batch
   std::vector<double> first_, second_, first_total_, second_total_;
 };
 

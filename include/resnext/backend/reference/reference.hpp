@@ -10,6 +10,7 @@
 #include <resnext/backend/host/loss.hpp>
 #include <resnext/backend/host/memory.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/backend/host/update.hpp>
 #include <resnext/backend/reference/batch_norm.hpp>
 #include <resnext/backend/reference/convolution.hpp>
 #include <resnext/backend/reference/linear.hpp>
@@ -70,7 +71,7 @@ struct Reference : detail::HostMemory {
   using InferenceLinear = detail::ReferenceInferenceLinear<T>;
   using Linear = detail::ReferenceLinear<T>;
   using CrossEntropy = detail::HostCrossEntropy<Master>;
-  using Update = detail::HostUpdate<T, Master, Gradient, detail::reference_sgd<Master>>;
+  using Update = detail::HostUpdate<T, Master, Gradient, detail::ReferenceSgd>;
 
   static constexpr std::string_view name() {
     if (std::same_as<T, bfloat16>) return "Reference<bfloat16>";

@@ -34,7 +34,7 @@ class TrainingPlan {
 
   /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan, as `arena` does, in which
   /// it calculates.
-  /// @param ghost_batch images that share batch statistics; 0 for the whole batch
+  /// @param ghost_batch images that share batch statistics, the last ones may be fewer; 0 for the whole batch
   /// @param formats how the values are stored, as `Scalar` or as `Master`
   /// @throws ShapeError when n images of that extent do not fit, or a batch norm would see one value a channel;
   /// OptionError for impossible formats
@@ -44,14 +44,11 @@ class TrainingPlan {
         store_(&store),
         arena_(&arena),
         n_(n),
-        groups_(ghost_batch == 0 ? 1 : n / std::max(ghost_batch, 1)),
+        ghost_batch_(ghost_batch),
         extents_(detail::checked_extents(layers_, n, image)),
         formats_(detail::all_formats<B>(layers_, formats)),
         units_(fuse(layers_, Fusion::training)),
         loss_(LossShape{n, layers_.back().out, smoothing}) {
-    if (ghost_batch < 0 || (ghost_batch > 0 && n % ghost_batch != 0)) {
-      throw_error<ShapeError>("a batch of ", n, " images cannot be cut into ghost batches of ", ghost_batch);
-    }
     detail::check_last<B>(layers_);
     check_types();
     build(registry, state);
@@ -72,10 +69,10 @@ class TrainingPlan {
 
   /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the mean loss, times the loss
   /// scale.
-  /// @param hyper the `Hyper` numbers, in backend memory
+  /// @param control the `Control` numbers, in backend memory
   /// @param metrics the `Metric` sums, in backend memory, added to
   /// @param ready called with each bucket of gradients as soon as it is complete
-  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const Master* hyper,
+  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const double* control,
            double* metrics, const std::function<void(const typename Store::Bucket&)>& ready,
            const Observer* observer = nullptr, Profile* profile = nullptr) {
     const auto lap = [&](std::size_t unit, std::string_view pass) {
@@ -94,7 +91,8 @@ class TrainingPlan {
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
     const int logits = units_.back().output;
-    loss_.run(stream, static_cast<const Master*>(value(logits)), at<std::int32_t>(labels_), hyper, at<Master>(loss_gradient_), metrics);
+    loss_.run(stream, static_cast<const Master*>(value(logits)), at<std::int32_t>(labels_), control,
+              at<Master>(loss_gradient_), metrics);
     std::size_t bucket = 0;
     for (std::size_t i = units_.size(); i-- > 0;) {
       backward(stream, units_[i], steps_[i]);
@@ -203,7 +201,7 @@ class TrainingPlan {
           NormOptions options;
           options.add = unit.other >= 0;
           options.relu = unit.relu;
-          options.ghost_batches = groups_;
+          options.ghost_batch = ghost_batch_;
           Step step(typename B::BatchNorm(map, options, layer.name));
           const auto& op = std::get<typename B::BatchNorm>(step.op);
           step.weight = place(TensorRole::weight);
@@ -324,7 +322,7 @@ class TrainingPlan {
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
       convolution->forward(stream, x, operand(unit, step.weight), y, at<std::byte>(step.kept), scratch());
     } else if (auto* norm = std::get_if<typename B::BatchNorm>(&step.op)) {
-      Master* statistics = store_->statistics();
+      Master* statistics = store_->batch_statistics();
       norm->forward(stream, x, other, weights + step.weight, weights + step.bias, statistics + step.mean,
                     statistics + step.variance, y, at<std::byte>(step.kept), scratch());
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
@@ -403,7 +401,7 @@ class TrainingPlan {
   Store* store_;
   detail::Arena<B>* arena_;
   int n_;
-  int groups_;  // ghost batches in a batch
+  int ghost_batch_;  // images; 0 for the whole batch
   std::vector<Extent> extents_;
   std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;

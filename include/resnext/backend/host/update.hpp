@@ -1,0 +1,102 @@
+/// @file
+/// What becomes of a step's gradients where backend memory is host memory.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include <resnext/backend/backend.hpp>
+#include <resnext/backend/host/stream.hpp>
+#include <resnext/tensor/number.hpp>
+
+namespace resnext::detail {
+
+inline double& control_of(double* control, Control which) { return control[static_cast<int>(which)]; }
+
+/// Writes the verdict on a step whose gradients are finite, or are not; see `Verdict` and `Metric`.
+inline void judge_step(bool finite, std::int64_t images, double* control, double* metrics) {
+  double& loss = metrics[static_cast<int>(Metric::loss)];
+  Verdict verdict = finite ? Verdict::update : Verdict::skip;
+  if (!is_finite(loss)) {
+    verdict = Verdict::stop;
+  } else if (!finite && control_of(control, Control::loss_scale) <= 1) {
+    verdict = Verdict::stop;
+    loss = std::numeric_limits<double>::quiet_NaN();
+    metrics[static_cast<int>(Metric::images)] -= static_cast<double>(images);
+  }
+  control_of(control, Control::verdict) = static_cast<double>(verdict);
+}
+
+/// One step of a segment: g = scale gradient + decay w; v = momentum v + g; w -= rate (nesterov ? g + momentum v : v).
+struct SgdStep {
+  double rate, scale, decay, momentum;
+  bool nesterov;
+};
+
+/// `Sgd::step` for each segment, then the weights as operators read them and the running statistics.
+template <class Scalar, class Master, class Gradient, class Sgd>
+class HostUpdate {
+ public:
+  HostUpdate(const UpdateOptions& options, std::span<const UpdateSegment> segments, std::size_t statistics)
+      : options_(options), segments_(segments.begin(), segments.end()), statistics_(statistics) {}
+
+  void run(HostStream&, double* control, const UpdateArrays<Scalar, Master, Gradient>& arrays) const {
+    const auto verdict = static_cast<Verdict>(control_of(control, Control::verdict));
+    if (verdict == Verdict::stop) return;
+    ++control_of(control, Control::step);
+    double &scale = control_of(control, Control::loss_scale), &good = control_of(control, Control::good_steps);
+    if (verdict == Verdict::skip) {
+      scale = std::max(1.0, scale / 2);
+      good = 0;
+      ++control_of(control, Control::skipped);
+      return;
+    }
+    apply(control, arrays);
+    const double interval = control_of(control, Control::growth_interval);
+    if (++good >= interval && interval > 0) {
+      scale = std::min(most_scale, 2 * scale);
+      good = 0;
+    }
+  }
+
+ private:
+  static constexpr double most_scale = 0x1p24;
+
+  void apply(double* control, const UpdateArrays<Scalar, Master, Gradient>& a) const {
+    double scale = 1 / (control_of(control, Control::loss_scale) * control_of(control, Control::ranks));
+    if (options_.clip_norm > 0) {
+      double squares = 0;
+      for (const UpdateSegment& s : segments_) {
+        if (!s.frozen) squares += Sgd::sum_of_squares(a.gradients + s.offset, static_cast<std::int64_t>(s.size));
+      }
+      const double norm = scale * std::sqrt(squares);
+      if (norm > options_.clip_norm) scale *= options_.clip_norm / norm;
+    }
+    for (const UpdateSegment& s : segments_) {
+      if (s.frozen) continue;
+      const double rate = control_of(control, Control::learning_rate) * s.rate;
+      Master* const first = a.weights + s.offset;
+      Sgd::step({rate, scale, s.weight_decay, options_.momentum, options_.nesterov},
+                static_cast<std::int64_t>(s.size), first, a.gradients + s.offset, a.velocities + s.offset);
+      if constexpr (!std::is_same_v<Scalar, Master>) {
+        std::transform(first, first + s.size, a.operands + s.offset,
+                       [](Master weight) { return static_cast<Scalar>(weight); });
+      }
+    }
+    const double take = options_.statistics_momentum;
+    std::transform(a.statistics, a.statistics + statistics_, a.batch_statistics, a.statistics,
+                   [=](double kept, double fresh) { return static_cast<Master>((1 - take) * kept + take * fresh); });
+  }
+
+  UpdateOptions options_;
+  std::vector<UpdateSegment> segments_;
+  std::size_t statistics_;
+};
+
+}  // namespace resnext::detail

@@ -1,0 +1,216 @@
+// What a step changes: groups of tensors, the length of the gradient, the loss scale, ghost batches.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <resnext/reference.hpp>
+#include <resnext/resnext.hpp>
+
+#include "networks.hpp"
+
+using namespace resnext;
+using namespace resnext::test;
+
+namespace {
+
+using B = Reference<double>;
+using Net = SmallCifar;
+
+/// Parameters after some steps.
+Parameters<Net> trained(const TrainerOptions& options, const RandomBatch& batch, int steps = 3, double rate = 0.05) {
+  Trainer<Net, B> trainer(random_parameters<Net>(41), options);
+  trainer.set_learning_rate(rate);
+  for (int step = 0; step < steps; ++step) trainer.step(batch.images(), batch.labels);
+  return trainer.parameters();
+}
+
+double norm(std::span<const float> values) {
+  double sum = 0;
+  for (const float x : values) sum += double{x} * x;
+  return std::sqrt(sum);
+}
+
+/// Adds `extra` to the first gradient: what another rank sent.
+struct OtherRank {
+  std::shared_ptr<double> extra = std::make_shared<double>(0);
+
+  int rank() const { return 0; }
+  int size() const { return 2; }
+  template <class Gradient>
+  void all_reduce(Gradient* values, std::int64_t, HostStream&) {
+    values[0] += static_cast<Gradient>(*extra);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("frozen tensors keep every bit, and running statistics go on") {
+  const RandomBatch batch("frozen", 4, 8, 8, 3, Net::classes);
+  TrainerOptions options;
+  options.group_of = [](const StateEntry& entry) {
+    return ParameterGroup{.frozen = !entry.name().view().starts_with("fc.")};
+  };
+  const auto start = random_parameters<Net>(41), end = trained(options, batch);
+  for (const auto& slot : start.tensors()) {
+    CAPTURE(slot.entry.name().view());
+    const bool kept = std::ranges::equal(start[slot], end[slot]);
+    CHECK(kept == ((slot.entry.learned() && slot.entry.prefix.view() != "fc") || slot.size == 0));
+  }
+}
+
+TEST_CASE("a group has a rate and a decay of its own") {
+  const RandomBatch batch("groups", 4, 8, 8, 3, Net::classes);
+  const auto start = random_parameters<Net>(41);
+  TrainerOptions options;
+  options.sgd = {.momentum = 0, .weight_decay = 0.25};
+  options.group_of = [](const StateEntry& entry) {
+    const bool last = entry.name().view() == "fc.weight";
+    return ParameterGroup{.rate = last ? 0.5 : 1, .decay = last ? 2.0 : 0};
+  };
+  Trainer<Net, B> trainer(start, options);
+  trainer.set_learning_rate(0.125);
+  trainer.step(batch.images(), batch.labels);
+  const auto gradients = trainer.gradients(), end = trainer.parameters();
+  for (const auto& slot : start.tensors()) {
+    if (!slot.entry.learned()) continue;
+    CAPTURE(slot.entry.name().view());
+    const bool last = slot.entry.name().view() == "fc.weight";
+    for (std::size_t i = 0; i < slot.size; ++i) {
+      const double w = start[slot][i], g = gradients[slot][i] + (last ? 0.5 * w : 0);
+      REQUIRE(end[slot][i] == doctest::Approx(w - (last ? 0.0625 : 0.125) * g).epsilon(1e-5));
+    }
+  }
+  // One group for all is none at all.
+  TrainerOptions plain, same;
+  same.group_of = [](const StateEntry&) { return ParameterGroup(); };
+  CHECK(std::ranges::equal(trained(plain, batch).values(), trained(same, batch).values()));
+}
+
+TEST_CASE("a gradient that is too long is shortened, that of frozen tensors not counted") {
+  const RandomBatch batch("clip", 4, 8, 8, 3, Net::classes);
+  const auto start = random_parameters<Net>(41);
+  for (const bool frozen : {false, true}) {
+    TrainerOptions options;
+    options.sgd = {.momentum = 0, .weight_decay = 0};
+    options.loss_scale = 8;
+    if (frozen) {
+      options.group_of = [](const StateEntry& entry) { return ParameterGroup{.frozen = entry.prefix.view() == "fc"}; };
+    }
+    const auto change = [&](double clip) {
+      options.clip_norm = clip;
+      Trainer<Net, B> trainer(start, options);
+      trainer.set_learning_rate(1);
+      trainer.step(batch.images(), batch.labels);
+      auto moved = trainer.parameters();
+      for (const auto& slot : moved.tensors()) {
+        for (std::size_t i = 0; i < slot.size; ++i) {
+          moved[slot][i] = slot.entry.learned() ? moved[slot][i] - start[slot][i] : 0;
+        }
+      }
+      return norm(std::as_const(moved).values());
+    };
+    const double whole = change(0);
+    CHECK(change(2 * whole) == doctest::Approx(whole).epsilon(1e-5));
+    CHECK(change(0.5 * whole) == doctest::Approx(0.5 * whole).epsilon(1e-5));
+    CHECK(change(0.01) == doctest::Approx(0.01).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("gradients that overflow are skipped at half the scale each, and stop a trainer at a scale of 1") {
+  const RandomBatch batch("overflow", 4, 8, 8, 3, Net::classes);
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+    OtherRank other;
+    TrainerOptions options;
+    options.loss_scale = 4;
+    options.scale_growth = 2;
+    Trainer<Net, B, OtherRank> trainer(random_parameters<Net>(41), options, other);
+    trainer.set_learning_rate(0.05);
+    const auto step = [&](double extra) {
+      *other.extra = extra;
+      trainer.step(batch.images(), batch.labels);
+    };
+    const auto state = [&] {
+      const auto parameters = trainer.parameters(), velocities = trainer.velocities();
+      std::vector<float> all(parameters.values().begin(), parameters.values().end());
+      all.insert(all.end(), velocities.values().begin(), velocities.values().end());
+      return all;
+    };
+    const auto start = state();
+    step(bad);
+    CHECK(state() == start);
+    CHECK(trainer.loss_scale() == 2);
+    CHECK(trainer.skipped_steps() == 1);
+    const auto metrics = trainer.read_metrics();
+    CHECK(is_finite(metrics.loss));
+    CHECK(metrics.images == 4);
+    step(0);
+    CHECK(state() != start);
+    CHECK(trainer.loss_scale() == 2);
+    step(0);
+    CHECK(trainer.loss_scale() == 4);  // after two good ones
+    step(bad);
+    step(bad);
+    CHECK(trainer.loss_scale() == 1);
+    CHECK(trainer.skipped_steps() == 3);
+    const auto before = state();
+    CHECK(trainer.read_metrics().images == 16);
+    step(bad);
+    step(0);
+    CHECK(state() == before);
+    CHECK(!is_finite(trainer.read_metrics().loss));
+    step(0);
+    CHECK(state() != before);
+  }
+}
+
+TEST_CASE("float16 trains from any loss scale, for it finds one that fits") {
+  const RandomBatch batch("scale", 4, 8, 8, 3, Net::classes);
+  TrainerOptions options;
+  options.loss_scale = 0x1p22;  // its logits' gradients are no float16
+  Trainer<Net, Reference<float16>> trainer(initialized<Net>(42), options);
+  trainer.set_learning_rate(0.05);
+  trainer.step(batch.images(), batch.labels);
+  const double before = trainer.read_metrics().mean_loss();
+  for (int step = 0; step < 40; ++step) trainer.step(batch.images(), batch.labels);
+  trainer.read_metrics();
+  trainer.step(batch.images(), batch.labels);
+  CHECK(trainer.skipped_steps() > 0);
+  CHECK(trainer.skipped_steps() < 20);
+  CHECK(trainer.loss_scale() < 0x1p22);
+  CHECK(trainer.read_metrics().mean_loss() < 0.5 * before);
+}
+
+TEST_CASE("running statistics take their share of a batch") {
+  const RandomBatch batch("share", 4, 8, 8, 3, Net::classes);
+  const auto start = random_parameters<Net>(41);
+  const auto after = [&](double momentum) {
+    TrainerOptions options;
+    options.norm_momentum = momentum;
+    return trained(options, batch, 1, 0);
+  };
+  const auto all = after(1), some = after(0.25);
+  for (const auto& slot : start.tensors()) {
+    if (slot.entry.learned() || slot.size == 0) continue;
+    CAPTURE(slot.entry.name().view());
+    for (std::size_t i = 0; i < slot.size; ++i) {
+      CHECK(some[slot][i] == doctest::Approx(0.75 * start[slot][i] + 0.25 * all[slot][i]).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("the last ghost batch may be short, and a batch shorter than one is one") {
+  const RandomBatch batch("ghosts", 5, 8, 8, 3, Net::classes);
+  TrainerOptions ghosts;
+  ghosts.ghost_batch = 8;
+  CHECK(std::ranges::equal(trained(ghosts, batch).values(), trained({}, batch).values()));
+  ghosts.ghost_batch = 2;
+  const auto found = trained(ghosts, batch, 1);
+  CHECK(!std::ranges::equal(found.values(), trained({}, batch, 1).values()));
+}
