@@ -158,14 +158,13 @@ void add_sgd(std::vector<Work>& all) {
   all.push_back({"sgd", 0, 4.0 * 5 * static_cast<double>(count), [=] {
                    auto stream = std::make_shared<B::Stream>();
                    auto w = memory(count), g = memory(count), v = memory(count);
-                   auto control = std::make_shared<std::array<double, static_cast<std::size_t>(Control::count)>>();
-                   (*control)[static_cast<std::size_t>(Control::ranks)] = 1;
-                   (*control)[static_cast<std::size_t>(Control::loss_scale)] = 1;
+                   auto control = std::make_shared<std::array<double, static_cast<std::size_t>(StepControl::count)>>();
+                   (*control)[static_cast<std::size_t>(StepControl::ranks)] = 1;
+                   (*control)[static_cast<std::size_t>(StepControl::loss_scale)] = 1;
                    const UpdateSegment whole{0, static_cast<std::size_t>(count), 1, 1e-4};
                    auto op = std::make_shared<B::Update>(UpdateOptions{}, std::span(&whole, 1), 0);
                    return [=] {
-                     op->run(*stream, control->data(),
-                             {w->data(), g->data(), v->data(), w->data(), nullptr, nullptr});
+                     op->run(*stream, control->data(), {w->data(), g->data(), v->data(), w->data(), nullptr, nullptr});
                    };
                  }});
 }

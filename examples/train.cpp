@@ -140,9 +140,7 @@ int run(const Options& options) {
   augmentation.pad = options.pad;
   augmentation.flip = options.flip;
   // Ghost batches need whole batches.
-  Loader train(
-      train_data, augmentation,
-      {.batch = options.batch, .seed = options.seed, .workers = options.workers});
+  Loader train(train_data, augmentation, {.batch = options.batch, .seed = options.seed, .workers = options.workers});
   Loader test(test_data, normalisation_only(augmentation),
               {.batch = 200, .shuffle = false, .workers = options.workers});
 
@@ -204,8 +202,8 @@ int run(const Options& options) {
   if (!options.quiet) {
     std::printf("%s on %s: %lld parameters, %.1f million multiply-adds an image; %s, %s, %d threads\n",
                 options.network.c_str(), train_data.name.c_str(), static_cast<long long>(trainer->parameter_count()),
-                static_cast<double>(trainer->macs(train_data.height, train_data.width)) * 1e-6, notes["backend"].c_str(),
-                notes["isa"].c_str(), thread_count());
+                static_cast<double>(trainer->macs(train_data.height, train_data.width)) * 1e-6,
+                notes["backend"].c_str(), notes["isa"].c_str(), thread_count());
   }
 
   std::string log_path = options.log;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <resnext/reference.hpp>
@@ -66,7 +67,23 @@ int main() {
   save_safetensors("mine.safetensors", trainer.parameters());
   // [train]
 
+  // [groups]
+  options.group_of = [](const StateEntry& tensor) {
+    const std::string_view name = tensor.prefix.view();
+    if (name == "fc") return ParameterGroup{};                           // the whole rate
+    if (name.starts_with("layer2")) return ParameterGroup{.rate = 0.1};  // a tenth
+    return ParameterGroup{.frozen = true};
+  };
+  Trainer<Mine, B> last_layers(parameters, options);
+  // [groups]
+  last_layers.set_learning_rate(rate(steps / 2));
+  last_layers.step(Images(values, n, 8, 8, 3), labels);
+  const auto& partly = last_layers.parameters();
+  const bool kept = std::ranges::equal(partly["conv1.weight"], parameters["conv1.weight"]) &&
+                    !std::ranges::equal(partly["fc.weight"], parameters["fc.weight"]);
+
   std::printf("loss: %.3f, then %.3f\n", first, last);
   const bool equal = std::equal(same.values().begin(), same.values().end(), parameters.values().begin());
-  return equal && last < first && refused.find("fc.bias: expected [3], found [10]") != std::string::npos ? 0 : 1;
+  return equal && kept && last < first && refused.find("fc.bias: expected [3], found [10]") != std::string::npos ? 0
+                                                                                                                 : 1;
 }

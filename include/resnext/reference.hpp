@@ -2,4 +2,4 @@
 /// The reference backend: needs Eigen and nothing else.
 #pragma once
 
-#include <resnext/backend/reference/reference.hpp>  // Reference<float>, Reference<double>
+#include <resnext/backend/reference/reference.hpp>  // Reference<double>, float, bfloat16, float16, int8

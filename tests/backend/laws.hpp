@@ -241,8 +241,8 @@ void loss_gradients_balance() {
   const LossShape s{4, 50, 0.1};
   auto logits = random<B>(s.n * s.classes, "logits", 5);
   const std::vector<std::int32_t> labels = {0, 49, 7, 7};
-  std::array<double, int(Control::count)> control = {};
-  control[int(Control::loss_scale)] = 128;
+  std::array<double, int(StepControl::count)> control = {};
+  control[int(StepControl::loss_scale)] = 128;
   std::array<double, 3> metrics = {};
   Tensor<B> dlogits(logits.size());
   typename B::Stream stream;
@@ -322,7 +322,7 @@ void nan_is_not_hidden() {
 
   // A bad batch ends the count of the images and all updates.
   const std::array<std::int32_t, 2> labels = {0, 1};
-  std::array<double, int(Control::count)> control = {1, 1, 0, 1};
+  std::array<double, int(StepControl::count)> control = {1, 1, 0, 1};
   std::array<double, 3> metrics = {1, 1, 2};
   Tensor<B> logits(8, 1), dlogits(8), weights(8, 2), velocities(8, 3);
   const UpdateSegment all{0, 8, 1, 1e-4};
@@ -361,8 +361,8 @@ void a_step_is_kept_or_not() {
   constexpr std::size_t size = 40'003;  // more than one thread's share
   typename B::Stream stream;
   std::array<double, 3> metrics = {1, 2, 8};
-  std::array<double, int(Control::count)> control = {0.5, 1, 3, 1};
-  const auto at = [&](Control which) -> double& { return control[count(int(which))]; };
+  std::array<double, int(StepControl::count)> control = {0.5, 1, 3, 1};
+  const auto at = [&](StepControl which) -> double& { return control[count(int(which))]; };
   auto gradients = random<B>(size, "gradients");
   gradients[17] = std::numeric_limits<Scalar>::max();
   gradients[18] = std::numeric_limits<Scalar>::denorm_min();
@@ -371,25 +371,25 @@ void a_step_is_kept_or_not() {
   };
   guard();
   CHECK(metrics == std::array<double, 3>{1, 2, 8});
-  CHECK(at(Control::verdict) == double(Verdict::update));
+  CHECK(at(StepControl::verdict) == double(StepVerdict::update));
   for (const std::size_t place : {std::size_t{0}, size / 2, size - 1}) {
     for (const Scalar bad : {infinity, -infinity, std::numeric_limits<Scalar>::quiet_NaN()}) {
       const Scalar good = std::exchange(gradients[place], bad);
       metrics = {1, 2, 8};
-      at(Control::loss_scale) = 2;
+      at(StepControl::loss_scale) = 2;
       guard();
       CHECK(metrics == std::array<double, 3>{1, 2, 8});
-      CHECK(at(Control::verdict) == double(Verdict::skip));
-      at(Control::loss_scale) = 1;
+      CHECK(at(StepControl::verdict) == double(StepVerdict::skip));
+      at(StepControl::loss_scale) = 1;
       for (int i = 0; i < 2; ++i) {  // the images are taken off once
         guard();
         CHECK(is_nan(metrics[int(Metric::loss)]));
         CHECK(metrics[int(Metric::images)] == 0);
-        CHECK(at(Control::verdict) == double(Verdict::stop));
+        CHECK(at(StepControl::verdict) == double(StepVerdict::stop));
       }
-      at(Control::loss_scale) = 8;  // a loss that is not finite stops at any scale
+      at(StepControl::loss_scale) = 8;  // a loss that is not finite stops at any scale
       guard();
-      CHECK(at(Control::verdict) == double(Verdict::stop));
+      CHECK(at(StepControl::verdict) == double(StepVerdict::stop));
       gradients[place] = good;
     }
   }
@@ -398,30 +398,34 @@ void a_step_is_kept_or_not() {
   const Tensor<B> slopes(4, 16);
   const UpdateSegment all{0, 4, 1, 0};
   typename B::Update update({.momentum = 0.5, .statistics_momentum = 0.25}, std::span(&all, 1), 2);
-  const auto run = [&](Verdict verdict) {
-    at(Control::verdict) = double(verdict);
+  const auto run = [&](StepVerdict verdict) {
+    at(StepControl::verdict) = double(verdict);
     update.run(stream, control.data(),
                {weights.data(), slopes.data(), velocities.data(), weights.data(), statistics.data(), batch.data()});
   };
-  at(Control::loss_scale) = 8;
+  at(StepControl::loss_scale) = 8;
   const auto before = control;
-  run(Verdict::stop);
-  CHECK(control == [&] { auto c = before; c[int(Control::verdict)] = double(Verdict::stop); return c; }());
-  run(Verdict::skip);
-  CHECK(at(Control::loss_scale) == 4);
-  CHECK(at(Control::step) == 1);
-  CHECK(at(Control::skipped) == 1);
+  run(StepVerdict::stop);
+  CHECK(control == [&] {
+    auto c = before;
+    c[int(StepControl::verdict)] = double(StepVerdict::stop);
+    return c;
+  }());
+  run(StepVerdict::skip);
+  CHECK(at(StepControl::loss_scale) == 4);
+  CHECK(at(StepControl::step) == 1);
+  CHECK(at(StepControl::skipped) == 1);
   CHECK((weights == Tensor<B>(4, 8) && velocities == Tensor<B>(4, 4) && statistics == Tensor<B>(2, 1)));
-  run(Verdict::update);  // g = 16 / 4, v = 2 + 4, w = 8 - 0.5 * 6
+  run(StepVerdict::update);  // g = 16 / 4, v = 2 + 4, w = 8 - 0.5 * 6
   CHECK((weights == Tensor<B>(4, 5) && velocities == Tensor<B>(4, 6) && statistics == Tensor<B>(2, 1.5)));
-  CHECK(at(Control::good_steps) == 1);
-  run(Verdict::update);
-  run(Verdict::update);  // the third of three
-  CHECK(at(Control::loss_scale) == 8);
-  CHECK(at(Control::good_steps) == 0);
-  CHECK(at(Control::step) == 4);
-  for (int i = 0; i < 9; ++i) run(Verdict::skip);
-  CHECK(at(Control::loss_scale) == 1);
+  CHECK(at(StepControl::good_steps) == 1);
+  run(StepVerdict::update);
+  run(StepVerdict::update);  // the third of three
+  CHECK(at(StepControl::loss_scale) == 8);
+  CHECK(at(StepControl::good_steps) == 0);
+  CHECK(at(StepControl::step) == 4);
+  for (int i = 0; i < 9; ++i) run(StepVerdict::skip);
+  CHECK(at(StepControl::loss_scale) == 1);
 }
 
 template <class B>

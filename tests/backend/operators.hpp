@@ -275,8 +275,8 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
   }
   const auto run = [op, labels](auto& stream, const auto& m, Master scale, Master* dlogits,
                                 std::array<double, 3>& sums) {
-    std::array<double, int(Control::count)> control = {};
-    control[int(Control::loss_scale)] = scale;
+    std::array<double, int(StepControl::count)> control = {};
+    control[int(StepControl::loss_scale)] = scale;
     op->run(stream, m.in[0], labels->data(), control.data(), dlogits, sums.data());
   };
   return {.name = "loss",
@@ -298,8 +298,8 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
               }};
 }
 
-/// In three segments: decayed, at another rate, frozen. The new weights come twice: as they are learned, and as operators
-/// read them.
+/// In three segments: decayed, at another rate, frozen. The new weights come twice: as they are learned, and as
+/// operators read them.
 template <class B>
 DifferentiableOperator<B> update(std::size_t size, const UpdateOptions& options) {
   const std::size_t third = size / 3;
@@ -329,10 +329,10 @@ DifferentiableOperator<B> update(std::size_t size, const UpdateOptions& options)
             Master* const statistics = copy(3, 3, 5);
             const std::vector<Gradient> gradients(m.in[1].template get<Master>(),
                                                   m.in[1].template get<Master>() + size);
-            std::array<double, int(Control::count)> control = {};
-            control[int(Control::learning_rate)] = double{*m.in[5].template get<Master>()};
-            control[int(Control::ranks)] = 2;
-            control[int(Control::loss_scale)] = 4;
+            std::array<double, int(StepControl::count)> control = {};
+            control[int(StepControl::learning_rate)] = double{*m.in[5].template get<Master>()};
+            control[int(StepControl::ranks)] = 2;
+            control[int(StepControl::loss_scale)] = 4;
             Scalar* operands = m.out[2];
             std::transform(weights, weights + size, operands, [](Master x) { return static_cast<Scalar>(x); });
             if constexpr (std::is_same_v<Scalar, Master>) operands = weights;
@@ -395,8 +395,8 @@ void for_each_small_operator(Visit visit) {
       visit([=]<class B>() { return cross_entropy<B>(s); });
     }
   }
-  for (const UpdateOptions& options : {UpdateOptions{}, UpdateOptions{0.9, true, 0, 0.2}, UpdateOptions{0, false, 0.5, 1},
-                                       UpdateOptions{0.5, true, 1e6, 0.1}}) {
+  for (const UpdateOptions& options : {UpdateOptions{}, UpdateOptions{0.9, true, 0, 0.2},
+                                       UpdateOptions{0, false, 0.5, 1}, UpdateOptions{0.5, true, 1e6, 0.1}}) {
     for (const std::size_t size : {3u, 67u, 4096u}) visit([=]<class B>() { return update<B>(size, options); });
   }
   visit([]<class B>() { return accumulate<B>(1003); });

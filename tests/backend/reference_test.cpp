@@ -34,14 +34,16 @@ TEST_CASE("laws of Reference<double>") { laws::check_all<Reference<double>>(); }
 TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
   using B = Reference<double>;
   HostStream stream;
-  std::array<double, int(Control::count)> control = {0.5, 2, 0, 2};  // rate, ranks, growth, loss scale
+  std::array<double, int(StepControl::count)> control = {0.5, 2, 0, 2};  // rate, ranks, growth, loss scale
   const double gradient[] = {8};
   for (const auto& [nesterov, first, second] :
        {std::tuple{false, 2.95, 1.388125}, std::tuple{true, 2.425, 0.61703125}}) {
     double weight[] = {4}, velocity[] = {0};
     const UpdateSegment all{0, 1, 1, 0.025};
     const B::Update update({.momentum = 0.5, .nesterov = nesterov}, std::span(&all, 1), 0);
-    const auto step = [&] { update.run(stream, control.data(), {weight, gradient, velocity, weight, nullptr, nullptr}); };
+    const auto step = [&] {
+      update.run(stream, control.data(), {weight, gradient, velocity, weight, nullptr, nullptr});
+    };
     // step 1: g = 8 / 4 + 0.025 * 4 = 2.1, v = 2.1, w = 4 - 0.5 * (nesterov ? 2.1 + 1.05 : 2.1)
     step();
     CHECK(velocity[0] == doctest::Approx(2.1).epsilon(1e-15));
@@ -82,7 +84,7 @@ TEST_CASE("what a plan would miss is missed by the concept") {
 TEST_CASE("a label outside of the classes is refused") {
   using B = Reference<double>;
   HostStream stream;
-  const double logits[] = {1, 2, 3, 4}, control[int(Control::count)] = {0, 1, 0, 1};
+  const double logits[] = {1, 2, 3, 4}, control[int(StepControl::count)] = {0, 1, 0, 1};
   double dlogits[4], metrics[3] = {};
   const std::int32_t labels[] = {0, 2};
   B::CrossEntropy loss({2, 2});

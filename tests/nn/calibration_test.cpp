@@ -150,9 +150,17 @@ struct Calibrated {
 
 TEST_CASE("numbers are rounded to nearest even and stay within their type") {
   using detail::saturated;
-  for (const auto& [x, expected] : {std::array{0.5f, 0.0f}, {1.5f, 2.0f}, {2.5f, 2.0f}, {-0.5f, 0.0f}, {-1.5f, -2.0f},
-                                    {126.5f, 126.0f}, {127.4f, 127.0f}, {1e30f, 127.0f}, {-128.5f, -128.0f},
-                                    {-1e30f, -128.0f}, {std::numeric_limits<float>::infinity(), 127.0f}}) {
+  for (const auto& [x, expected] : {std::array{0.5f, 0.0f},
+                                    {1.5f, 2.0f},
+                                    {2.5f, 2.0f},
+                                    {-0.5f, 0.0f},
+                                    {-1.5f, -2.0f},
+                                    {126.5f, 126.0f},
+                                    {127.4f, 127.0f},
+                                    {1e30f, 127.0f},
+                                    {-128.5f, -128.0f},
+                                    {-1e30f, -128.0f},
+                                    {std::numeric_limits<float>::infinity(), 127.0f}}) {
     CAPTURE(x);
     CHECK(saturated<std::int8_t>(x) == expected);
   }
@@ -212,8 +220,7 @@ TEST_CASE("what is stored between the layers of a quantized network are integers
     ++seen;
     REQUIRE(format);
     CHECK(is_quantized(format->type));
-    const auto [low, high] =
-        format->type == Dtype::U8 ? std::pair(0.0, 255.0) : std::pair(-128.0, 127.0);
+    const auto [low, high] = format->type == Dtype::U8 ? std::pair(0.0, 255.0) : std::pair(-128.0, 127.0);
     CHECK(std::all_of(values.begin(), values.end(), [=, scale = double{format->scale}](double x) {
       return x == std::nearbyint(x / scale) * scale && x / scale > low - 0.5 && x / scale < high + 0.5;
     }));
@@ -248,6 +255,7 @@ TEST_CASE("a network of integers needs formats, and a calibration needs pictures
   CHECK(message([&] { static_cast<void>(net.calibration.quantization(unknown)); }) ==
         "the network has no layer \"layer7.0.conv1\", whose input was to be of type F32");
   net.batch.values[5] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(message([&] { net.calibration.observe(net.exact, net.batch.images()); }).starts_with(
-      "calibration: the images: expected finite numbers, found "));
+  CHECK(message([&] {
+          net.calibration.observe(net.exact, net.batch.images());
+        }).starts_with("calibration: the images: expected finite numbers, found "));
 }

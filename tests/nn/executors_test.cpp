@@ -651,7 +651,9 @@ TEST_CASE("a forgotten learning rate and impossible options are refused in words
   CHECK(refused([](auto& options) { options.norm_momentum = 0; }) ==
         "trainer: norm_momentum: expected a number above 0, at most 1, found 0");
   CHECK(refused([](auto& options) {
-          options.group_of = [](const StateEntry& entry) { return ParameterGroup{.rate = entry.rank == 2 ? -1.0 : 1.0}; };
+          options.group_of = [](const StateEntry& entry) {
+            return ParameterGroup{.rate = entry.rank == 2 ? -1.0 : 1.0};
+          };
         }) == "trainer: group_of fc.weight: rate: expected a finite number from 0, found -1");
   CHECK(refused([](auto&) {}) == "");
 }

@@ -104,7 +104,8 @@ TEST_CASE_TEMPLATE("the first and the last layer are float inside a network of 1
   const Reference<float>::Linear linear(shape, "fc");
   std::vector<float> logits(2 * Net::classes);
   HostStream stream;
-  linear.forward(stream, x.data(), parameters["fc.weight"].data(), parameters["fc.bias"].data(), logits.data(), nullptr);
+  linear.forward(stream, x.data(), parameters["fc.weight"].data(), parameters["fc.bias"].data(), logits.data(),
+                 nullptr);
   CHECK(std::equal(logits.begin(), logits.end(), values.at("fc").begin(), values.at("fc").end()));
 }
 
@@ -180,7 +181,8 @@ TEST_CASE_TEMPLATE("a trainer's first and last layer are float", T, bfloat16, fl
   CHECK(std::ranges::equal(second.parameters().values(), straight.parameters().values()));
 }
 
-TEST_CASE("every value between two types: each map alone is float in a network of 16 bits, and each alone has 16 bits") {
+TEST_CASE(
+    "every value between two types: each map alone is float in a network of 16 bits, and each alone has 16 bits") {
   using Net = SmallBasic;
   const auto parameters = random_parameters<Net>(8);
   const RandomBatch batch("each", 4, 8, 8, Net::inputs, Net::classes);
@@ -227,12 +229,13 @@ TEST_CASE("formats that cannot be are refused, with the layer") {
   };
   CHECK(refusal.operator()<Reference<double>>({Dtype::F32}) ==
         "layer1.0.relu1: Reference<double> has no maps of type F32");
-  CHECK(refusal.operator()<Reference<float>>({Dtype::I64}) == "layer1.0.relu1: Reference<float> has no maps of type I64");
+  CHECK(refusal.operator()<Reference<float>>({Dtype::I64}) ==
+        "layer1.0.relu1: Reference<float> has no maps of type I64");
   CHECK(refusal.operator()<Reference<float>>({Dtype::BF16, 2}) ==
         "layer1.0.relu1: expected a scale of 1 for BF16, found 2");
   for (const float scale : {0.0f, -1.0f, std::numeric_limits<float>::infinity()}) {
-    CHECK(refusal.operator()<Reference<float>>({Dtype::U8, scale}).starts_with(
-        "layer1.0.relu1: expected a positive, finite scale for U8, found "));
+    CHECK(refusal.operator()<Reference<float>>({Dtype::U8, scale})
+              .starts_with("layer1.0.relu1: expected a positive, finite scale for U8, found "));
   }
   ValueFormats half(Net::layers);
   half.reads("layer1.0.conv2", {Dtype::F16});
@@ -254,5 +257,6 @@ TEST_CASE("pointers say the type of what they point to") {
         "an operator expected numbers of type BF16, found F32");
   CHECK_FALSE(TypedPointer(nullptr));
   CHECK(static_cast<double*>(TypedPointer(nullptr)) == nullptr);
-  static_assert(!std::is_convertible_v<const float*, TypedPointer> && !std::is_convertible_v<ConstTypedPointer, float*>);
+  static_assert(!std::is_convertible_v<const float*, TypedPointer> &&
+                !std::is_convertible_v<ConstTypedPointer, float*>);
 }

@@ -51,28 +51,28 @@ struct UpdateSegment {
 
 /// What stays the same from update to update.
 struct UpdateOptions {
-  double momentum = 0.9;             ///< what stays of the velocity
-  bool nesterov = false;             ///< look ahead by one more momentum
-  double clip_norm = 0;              ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
+  double momentum = 0.9;  ///< what stays of the velocity
+  bool nesterov = false;  ///< look ahead by one more momentum
+  double clip_norm = 0;   ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
   double statistics_momentum = 0.1;  ///< share of a batch in the running statistics
 };
 
 /// Numbers (`double`) in backend memory that steps are controlled by, in this order. The host writes the first three
 /// before a step; the others belong to `guard` and `Update`.
-enum class Control : int {
+enum class StepControl : int {
   learning_rate,
   ranks,            ///< whose gradients are summed
   growth_interval,  ///< good steps after which the loss scale is doubled; 0: it is not
   loss_scale,       ///< the loss's gradient is multiplied by it (16-bit gradients need it)
   good_steps,       ///< since the loss scale changed
-  verdict,          ///< a `Verdict` on the gradients of this step
+  verdict,          ///< a `StepVerdict` on the gradients of this step
   step,             ///< steps that were updated or skipped
   skipped,          ///< of these, how many were skipped
   count
 };
 
 /// What becomes of a step. From the first one that is stopped until the sums of `Metric` are cleared, all are.
-enum class Verdict : int {
+enum class StepVerdict : int {
   update,  ///< all is finite
   skip,    ///< gradients overflowed, and a lower loss scale may help: it is halved, down to 1
   stop     ///< the loss is not finite, or gradients are not at a loss scale of 1: nothing changes any more
@@ -82,7 +82,7 @@ enum class Verdict : int {
 template <class Scalar, class Master, class Gradient>
 struct UpdateArrays {
   Master* weights = nullptr;
-  const Gradient* gradients = nullptr;       ///< summed over the ranks, times the loss scale
+  const Gradient* gradients = nullptr;  ///< summed over the ranks, times the loss scale
   Master* velocities = nullptr;
   Scalar* operands = nullptr;                ///< weights as operators read them: themselves where the types are one
   Master* statistics = nullptr;              ///< batch norms' running ones
@@ -111,13 +111,14 @@ concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && std::mov
 
 /// What inference is built from.
 template <class B>
-concept BuildsInference = std::constructible_from<typename B::InferenceConvolution, const ConvolutionShape&, Epilogue,
-                                                  const typename B::Registry&, std::string_view> &&
+concept BuildsInference =
+    std::constructible_from<typename B::InferenceConvolution, const ConvolutionShape&, Epilogue,
+                            const typename B::Registry&, std::string_view> &&
     std::constructible_from<typename B::ScaleShift, const MapShape&, bool> &&
     std::constructible_from<typename B::Pointwise, const MapShape&, bool, bool> &&
     std::constructible_from<typename B::MaxPool, const PoolShape&, std::string_view> &&
-    std::constructible_from<typename B::AveragePool, const MapShape&> &&
-    std::constructible_from<InferenceLinear<B>, const LinearShape&, std::string_view>;
+    std::constructible_from<typename B::AveragePool, const MapShape&> && std::constructible_from < InferenceLinear<B>,
+const LinearShape&, std::string_view > ;
 
 /// What training is built from, beyond that.
 template <class B>

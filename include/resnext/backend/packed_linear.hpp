@@ -16,7 +16,9 @@ namespace resnext::detail {
 /// True if maps of the backend may be of the type.
 template <class B>
 constexpr bool takes(Dtype type) {
-  if constexpr (requires { { B::takes(type) } -> std::same_as<bool>; }) {
+  if constexpr (requires {
+                  { B::takes(type) } -> std::same_as<bool>;
+                }) {
     return B::takes(type);
   } else {
     return type == dtype_of<typename B::Scalar>;

@@ -20,15 +20,15 @@ struct MapFormats {
 
 /// A 2-d convolution of `[n, h, w, in]` to `[n, out_h, out_w, out]`; weights `[out, in / groups, kernel, kernel]`.
 struct ConvolutionShape {
-  int n = 1;        ///< images
-  int h = 1;        ///< rows of the input
-  int w = 1;        ///< columns of the input
-  int in = 1;       ///< channels of the input
-  int out = 1;      ///< channels of the output
-  int kernel = 1;   ///< edge of the square window
-  int stride = 1;   ///< step of the window
-  int padding = 0;  ///< zeros around the map
-  int groups = 1;   ///< paths: the paper's cardinality C
+  int n = 1;                ///< images
+  int h = 1;                ///< rows of the input
+  int w = 1;                ///< columns of the input
+  int in = 1;               ///< channels of the input
+  int out = 1;              ///< channels of the output
+  int kernel = 1;           ///< edge of the square window
+  int stride = 1;           ///< step of the window
+  int padding = 0;          ///< zeros around the map
+  int groups = 1;           ///< paths: the paper's cardinality C
   MapFormats formats = {};  ///< of input, residual and output; weights are read in the type of the input
 
   /// Rows of the output.
@@ -51,13 +51,13 @@ struct Epilogue {
 
 /// Max pooling of `[n, h, w, c]`; the border counts as minus infinity.
 struct PoolShape {
-  int n = 1;        ///< images
-  int h = 1;        ///< rows of the input
-  int w = 1;        ///< columns of the input
-  int c = 1;        ///< channels
-  int kernel = 3;   ///< edge of the square window
-  int stride = 2;   ///< step of the window
-  int padding = 1;  ///< minus infinities around the map
+  int n = 1;                ///< images
+  int h = 1;                ///< rows of the input
+  int w = 1;                ///< columns of the input
+  int c = 1;                ///< channels
+  int kernel = 3;           ///< edge of the square window
+  int stride = 2;           ///< step of the window
+  int padding = 1;          ///< minus infinities around the map
   MapFormats formats = {};  ///< of input and output
 
   /// Rows of the output.
@@ -72,10 +72,10 @@ struct PoolShape {
 
 /// A map `[n, h, w, c]` on which per-channel or per-element operators work.
 struct MapShape {
-  int n = 1;  ///< images
-  int h = 1;  ///< rows
-  int w = 1;  ///< columns
-  int c = 1;  ///< channels
+  int n = 1;                ///< images
+  int h = 1;                ///< rows
+  int w = 1;                ///< columns
+  int c = 1;                ///< channels
   MapFormats formats = {};  ///< of what is read, added and written
 
   /// Numbers in it.
@@ -111,9 +111,9 @@ struct NormOptions {
 
 /// `[n, in]` times the transpose of `[out, in]`, plus `[out]`.
 struct LinearShape {
-  int n = 1;    ///< images
-  int in = 1;   ///< features that come in
-  int out = 1;  ///< features that go out
+  int n = 1;                ///< images
+  int in = 1;               ///< features that come in
+  int out = 1;              ///< features that go out
   MapFormats formats = {};  ///< of the input; weights are read in its type, and the output is `Master`
 };
 

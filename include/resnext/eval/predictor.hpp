@@ -36,7 +36,9 @@ class Predictor {
   template <detail::NetworkParameters P>
   Predictor(const P& parameters, Preprocessing preprocessing, std::vector<std::string> class_names = {},
             ValueFormats formats = {})
-      : classify_(parameters, std::move(formats)), preprocessing_(std::move(preprocessing)), class_names_(std::move(class_names)) {
+      : classify_(parameters, std::move(formats)),
+        preprocessing_(std::move(preprocessing)),
+        class_names_(std::move(class_names)) {
     check_preprocessing(preprocessing_, Net::inputs);
     if (!class_names_.empty() && class_names_.size() != static_cast<std::size_t>(Net::classes))
       throw_error<OptionError>("predictor: expected a name for each of ", Net::classes, " classes or none, found ",

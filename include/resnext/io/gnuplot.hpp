@@ -26,8 +26,8 @@
 
 namespace resnext {
 
-/// A text as a gnuplot string, in double quotes: in single ones gnuplot takes a quote at the start for the end. Control
-/// characters become spaces, what is not UTF-8 (no SVG could hold it) question marks.
+/// A text as a gnuplot string, in double quotes: in single ones gnuplot takes a quote at the start for the end.
+/// StepControl characters become spaces, what is not UTF-8 (no SVG could hold it) question marks.
 inline std::string gnuplot_string(std::string_view text) {
   std::string quoted = "\"";
   while (!text.empty()) {

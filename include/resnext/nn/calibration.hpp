@@ -38,9 +38,8 @@ class Calibration {
   template <class Net, InferenceBackend B>
   void observe(Classifier<Net, B>& classify, const Images& images) {
     see(0, images.values);
-    classify.observe(images, [this](std::string_view name, Extent, std::span<const double> values) {
-      see(value_of(name), values);
-    });
+    classify.observe(
+        images, [this](std::string_view name, Extent, std::span<const double> values) { see(value_of(name), values); });
   }
   /// What was seen of a value, 0 for the images, `Layer::output` for what a row writes: negative where nothing was,
   /// for instance inside of what the classifier runs in one go.
@@ -79,7 +78,8 @@ class Calibration {
     }
   }
   int value_of(std::string_view name) const {
-    const auto row = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.name.view() == name; });
+    const auto row =
+        std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.name.view() == name; });
     return row->output;
   }
   bool is_rectified(int value) const {

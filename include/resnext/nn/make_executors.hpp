@@ -75,8 +75,9 @@ std::unique_ptr<Any> with_network(const NetworkList<Nets...>& networks, std::str
 template <class Net, InferenceBackend... Backends, detail::NetworkParameters P>
 std::unique_ptr<AnyClassifier> make_classifier(BackendList<Backends...> backends, std::string_view backend,
                                                const P& parameters) {
-  return detail::with_backend<AnyClassifier>(
-      backends, backend, [&]<InferenceBackend B>() { return std::make_unique<detail::ClassifierOf<Net, B>>(parameters); });
+  return detail::with_backend<AnyClassifier>(backends, backend, [&]<InferenceBackend B>() {
+    return std::make_unique<detail::ClassifierOf<Net, B>>(parameters);
+  });
 }
 
 /// A classifier of the network of that name with the parameters of a safetensors file.

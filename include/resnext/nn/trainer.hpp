@@ -30,8 +30,8 @@ namespace resnext {
 /// What stays the same through a training run. The defaults are the paper's, but for Nesterov's momentum, which its
 /// code uses and its text does not mention.
 struct TrainerOptions {
-  SgdOptions sgd{};            ///< momentum and weight decay
-  Decay decay = Decay::all;    ///< what the decay applies to
+  SgdOptions sgd{};                                             ///< momentum and weight decay
+  Decay decay = Decay::all;                                     ///< what the decay applies to
   std::function<ParameterGroup(const StateEntry&)> group_of{};  ///< rate and decay of a tensor, or that it is frozen
   double clip_norm = 0;        ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
   double label_smoothing = 0;  ///< 0 for one-hot targets; 0.1 in later recipes
@@ -152,9 +152,10 @@ class Trainer {
     core_->has_rate = true;
   }
 
-  /// One step on images `[N, H, W, C]` with labels in [0, K). From the first step whose loss or gradients are infinite
-  /// or not a number, on whichever rank, until read_metrics() weights, velocities and running statistics stay what they
-  /// are on all ranks, and no more images are counted.
+  /// One step on images `[N, H, W, C]` with labels in [0, K). Where gradients overflow at a loss scale above 1 it
+  /// changes nothing but the scale, which is halved. From the first step whose loss is infinite or not a number, or
+  /// whose gradients are at a scale of 1, on whichever rank, until read_metrics() weights, velocities and running
+  /// statistics stay what they are on all ranks, and no more images are counted.
   /// @throws ShapeError when they do not fit the network or each other, OptionError when no learning rate was set
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
@@ -193,7 +194,8 @@ class Trainer {
     std::optional<std::string> place;
     const Observer observer = detail::FirstNotFinite{place};
     typename B::template Buffer<double> metrics(static_cast<std::size_t>(Metric::count));
-    plan(images).run(core.stream, images, labels, core.control.data(), metrics.data(), detail::ignore_bucket, &observer);
+    plan(images).run(core.stream, images, labels, core.control.data(), metrics.data(), detail::ignore_bucket,
+                     &observer);
     if (place) return place;
     show_gradients(detail::LastGradientNotFinite{place});  // the last one is the first to be made
     return place;
@@ -247,10 +249,10 @@ class Trainer {
                           core.options.ghost_batch, core.options.formats);
   }
   /// Waits, and says what the loss is multiplied by now.
-  double loss_scale() { return control()[static_cast<std::size_t>(Control::loss_scale)]; }
+  double loss_scale() { return control()[static_cast<std::size_t>(StepControl::loss_scale)]; }
   /// Waits, and says how many steps were skipped because gradients overflowed at their loss scale.
   std::int64_t skipped_steps() {
-    return static_cast<std::int64_t>(control()[static_cast<std::size_t>(Control::skipped)]);
+    return static_cast<std::int64_t>(control()[static_cast<std::size_t>(StepControl::skipped)]);
   }
   /// Bytes of activations, their gradients and scratch: what the largest plan needs.
   std::size_t activation_bytes() const { return core_->arena.size(); }
@@ -270,7 +272,7 @@ class Trainer {
                 options.sgd.weight_decay, options.decay, options.group_of),
           update(UpdateOptions{options.sgd.momentum, options.sgd.nesterov, options.clip_norm, options.norm_momentum},
                  store.segments(), store.statistics_size()),
-          control(static_cast<std::size_t>(Control::count)),
+          control(static_cast<std::size_t>(StepControl::count)),
           metrics(static_cast<std::size_t>(Metric::count)) {}
     ~Core() {
       try {
@@ -294,20 +296,18 @@ class Trainer {
     detail::PlanCache<TrainingPlan<B>, most_plans> plans;
   };
 
-  void upload_rate(double rate) {
-    B::upload(core_->stream, std::span<const double>(&rate, 1), core_->control.data());
-  }
-  /// `Control` from the first step on.
+  void upload_rate(double rate) { B::upload(core_->stream, std::span<const double>(&rate, 1), core_->control.data()); }
+  /// `StepControl` from the first step on.
   void start_control() {
     const TrainerOptions& options = core_->options;
-    std::array<double, static_cast<std::size_t>(Control::count)> start{};
-    start[static_cast<std::size_t>(Control::ranks)] = core_->communicator.size();
-    start[static_cast<std::size_t>(Control::growth_interval)] = options.scale_growth;
-    start[static_cast<std::size_t>(Control::loss_scale)] = options.loss_scale;
+    std::array<double, static_cast<std::size_t>(StepControl::count)> start{};
+    start[static_cast<std::size_t>(StepControl::ranks)] = core_->communicator.size();
+    start[static_cast<std::size_t>(StepControl::growth_interval)] = options.scale_growth;
+    start[static_cast<std::size_t>(StepControl::loss_scale)] = options.loss_scale;
     B::upload(core_->stream, std::span<const double>(start), core_->control.data());
   }
-  std::array<double, static_cast<std::size_t>(Control::count)> control() {
-    std::array<double, static_cast<std::size_t>(Control::count)> now{};
+  std::array<double, static_cast<std::size_t>(StepControl::count)> control() {
+    std::array<double, static_cast<std::size_t>(StepControl::count)> now{};
     core_->stream.join();
     B::download(core_->stream, core_->control.data(), std::span<double>(now));
     return now;

@@ -23,12 +23,12 @@ concept TensorNumber = std::is_same_v<T, double> || std::is_same_v<T, float> || 
 
 /// The element type of numbers of type T.
 template <TensorNumber T>
-inline constexpr Dtype dtype_of = std::is_same_v<T, double> ? Dtype::F64
-    : std::is_same_v<T, float>                              ? Dtype::F32
-    : std::is_same_v<T, float16>                            ? Dtype::F16
-    : std::is_same_v<T, bfloat16>                           ? Dtype::BF16
-    : std::is_same_v<T, std::int8_t>                        ? Dtype::I8
-                                                            : Dtype::U8;
+inline constexpr Dtype dtype_of = std::is_same_v<T, double>        ? Dtype::F64
+                                  : std::is_same_v<T, float>       ? Dtype::F32
+                                  : std::is_same_v<T, float16>     ? Dtype::F16
+                                  : std::is_same_v<T, bfloat16>    ? Dtype::BF16
+                                  : std::is_same_v<T, std::int8_t> ? Dtype::I8
+                                                                   : Dtype::U8;
 
 /// True for integers of 8 bits, which stand for real numbers by a scale.
 constexpr bool is_quantized(Dtype type) { return type == Dtype::I8 || type == Dtype::U8; }

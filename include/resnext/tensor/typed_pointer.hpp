@@ -15,9 +15,9 @@ namespace detail {
 
 /// What a typed pointer may be made of a pointer to, and be taken for one to.
 template <class T, bool constant>
-concept PointedTo = TensorNumber<std::remove_const_t<T>> && (constant || !std::is_const_v<T>);
+concept PointedTo = TensorNumber<std::remove_const_t<T>> &&(constant || !std::is_const_v<T>);
 template <class T, bool constant>
-concept TakenFor = TensorNumber<std::remove_const_t<T>> && (!constant || std::is_const_v<T>);
+concept TakenFor = TensorNumber<std::remove_const_t<T>> &&(!constant || std::is_const_v<T>);
 
 }  // namespace detail
 
@@ -36,8 +36,8 @@ class BasicTypedPointer {
   BasicTypedPointer(T* data) : data_(data), type_(dtype_of<std::remove_const_t<T>>) {}
   BasicTypedPointer(Qualified<void>* data, Dtype type) : data_(data), type_(type) {}
   /// One that may only be read, of one that may be written.
-  BasicTypedPointer(const BasicTypedPointer<false>& other) requires constant
-      : data_(other.data()), type_(other.type()) {}
+  BasicTypedPointer(const BasicTypedPointer<false>& other) requires constant : data_(other.data()),
+                                                                               type_(other.type()) {}
   BasicTypedPointer(const BasicTypedPointer&) = default;
   BasicTypedPointer& operator=(const BasicTypedPointer&) = default;
 

@@ -17,20 +17,20 @@
 
 namespace resnext::detail {
 
-inline double& control_of(double* control, Control which) { return control[static_cast<int>(which)]; }
+inline double& control_of(double* control, StepControl which) { return control[static_cast<int>(which)]; }
 
-/// Writes the verdict on a step whose gradients are finite, or are not; see `Verdict` and `Metric`.
+/// Writes the verdict on a step whose gradients are finite, or are not; see `StepVerdict` and `Metric`.
 inline void judge_step(bool finite, std::int64_t images, double* control, double* metrics) {
   double& loss = metrics[static_cast<int>(Metric::loss)];
-  Verdict verdict = finite ? Verdict::update : Verdict::skip;
+  StepVerdict verdict = finite ? StepVerdict::update : StepVerdict::skip;
   if (!is_finite(loss)) {
-    verdict = Verdict::stop;
-  } else if (!finite && control_of(control, Control::loss_scale) <= 1) {
-    verdict = Verdict::stop;
+    verdict = StepVerdict::stop;
+  } else if (!finite && control_of(control, StepControl::loss_scale) <= 1) {
+    verdict = StepVerdict::stop;
     loss = std::numeric_limits<double>::quiet_NaN();
     metrics[static_cast<int>(Metric::images)] -= static_cast<double>(images);
   }
-  control_of(control, Control::verdict) = static_cast<double>(verdict);
+  control_of(control, StepControl::verdict) = static_cast<double>(verdict);
 }
 
 /// One step of a segment: g = scale gradient + decay w; v = momentum v + g; w -= rate (nesterov ? g + momentum v : v).
@@ -47,18 +47,18 @@ class HostUpdate {
       : options_(options), segments_(segments.begin(), segments.end()), statistics_(statistics) {}
 
   void run(HostStream&, double* control, const UpdateArrays<Scalar, Master, Gradient>& arrays) const {
-    const auto verdict = static_cast<Verdict>(control_of(control, Control::verdict));
-    if (verdict == Verdict::stop) return;
-    ++control_of(control, Control::step);
-    double &scale = control_of(control, Control::loss_scale), &good = control_of(control, Control::good_steps);
-    if (verdict == Verdict::skip) {
+    const auto verdict = static_cast<StepVerdict>(control_of(control, StepControl::verdict));
+    if (verdict == StepVerdict::stop) return;
+    ++control_of(control, StepControl::step);
+    double &scale = control_of(control, StepControl::loss_scale), &good = control_of(control, StepControl::good_steps);
+    if (verdict == StepVerdict::skip) {
       scale = std::max(1.0, scale / 2);
       good = 0;
-      ++control_of(control, Control::skipped);
+      ++control_of(control, StepControl::skipped);
       return;
     }
     apply(control, arrays);
-    const double interval = control_of(control, Control::growth_interval);
+    const double interval = control_of(control, StepControl::growth_interval);
     if (++good >= interval && interval > 0) {
       scale = std::min(most_scale, 2 * scale);
       good = 0;
@@ -69,7 +69,7 @@ class HostUpdate {
   static constexpr double most_scale = 0x1p24;
 
   void apply(double* control, const UpdateArrays<Scalar, Master, Gradient>& a) const {
-    double scale = 1 / (control_of(control, Control::loss_scale) * control_of(control, Control::ranks));
+    double scale = 1 / (control_of(control, StepControl::loss_scale) * control_of(control, StepControl::ranks));
     if (options_.clip_norm > 0) {
       double squares = 0;
       for (const UpdateSegment& s : segments_) {
@@ -80,10 +80,10 @@ class HostUpdate {
     }
     for (const UpdateSegment& s : segments_) {
       if (s.frozen) continue;
-      const double rate = control_of(control, Control::learning_rate) * s.rate;
+      const double rate = control_of(control, StepControl::learning_rate) * s.rate;
       Master* const first = a.weights + s.offset;
-      Sgd::step({rate, scale, s.weight_decay, options_.momentum, options_.nesterov},
-                static_cast<std::int64_t>(s.size), first, a.gradients + s.offset, a.velocities + s.offset);
+      Sgd::step({rate, scale, s.weight_decay, options_.momentum, options_.nesterov}, static_cast<std::int64_t>(s.size),
+                first, a.gradients + s.offset, a.velocities + s.offset);
       if constexpr (!std::is_same_v<Scalar, Master>) {
         std::transform(first, first + s.size, a.operands + s.offset,
                        [](Master weight) { return static_cast<Scalar>(weight); });

@@ -221,8 +221,8 @@ class ReferenceInferenceConvolution {
   }
   std::size_t scratch_size() const {
     if (is_integer()) {
-      return Workspace::bytes<std::int32_t>(shape_.input_size()) + Workspace::bytes<std::int32_t>(shape_.output_size()) +
-             integer_products_.windows_size();
+      return Workspace::bytes<std::int32_t>(shape_.input_size()) +
+             Workspace::bytes<std::int32_t>(shape_.output_size()) + integer_products_.windows_size();
     }
     return Workspace::copy_bytes<C>(formats_.x.type, shape_.input_size()) +
            Workspace::copy_bytes<C>(formats_.y.type, shape_.output_size()) + products_.windows_size();

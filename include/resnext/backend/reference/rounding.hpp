@@ -77,9 +77,8 @@ class Reader {
   Reader(ConstTypedPointer from, NumberFormat format) : from_(from), scale_(format.scale) {}
   C operator[](std::int64_t i) const {
     if (from_.type() == dtype_of<C>) return static_cast<const C*>(from_.data())[i];
-    return with_number<C>(from_.type(), [&]<class T>(T) {
-      return real_number<C>(static_cast<const T*>(from_.data())[i], scale_);
-    });
+    return with_number<C>(from_.type(),
+                          [&]<class T>(T) { return real_number<C>(static_cast<const T*>(from_.data())[i], scale_); });
   }
 
  private:
@@ -158,8 +157,7 @@ void store(const C* from, TypedPointer to, std::int64_t count, float scale = 1) 
   if (from == to.data()) return;
   const float inverse = 1 / scale;
   with_number<C>(to.type(), [&]<class T>(T) {
-    std::transform(from, from + count, static_cast<T*>(to.data()),
-                   [&](C x) { return stored_number<T>(x, inverse); });
+    std::transform(from, from + count, static_cast<T*>(to.data()), [&](C x) { return stored_number<T>(x, inverse); });
   });
 }
 

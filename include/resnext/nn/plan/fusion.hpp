@@ -119,7 +119,8 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion,
         Unit* target = open_unit(late);
         // An inference convolution adds onto the shortcut's own memory, which nobody may read from then on.
         const auto reads_early = [&](const Unit& u) { return u.input == early || u.other == early; };
-        const bool in_place = target != nullptr && same_size(early, written_by(row)) && early != 0 && last_reader[static_cast<std::size_t>(early)] == row &&
+        const bool in_place = target != nullptr && same_size(early, written_by(row)) && early != 0 &&
+                              last_reader[static_cast<std::size_t>(early)] == row &&
                               std::none_of(units.begin() + (target - units.data()), units.end(), reads_early);
         if (target != nullptr && target->kind == adder && target->other < 0 && !target->relu && early != late &&
             (fusion == Fusion::training || in_place)) {

@@ -89,8 +89,7 @@ void check_last(std::span<const Layer> layers) {
 }
 
 inline ConvolutionShape convolution_shape(const Layer& layer, int n, Extent input, const MapFormats& formats) {
-  return {n,           input.h,      input.w,       layer.in,     layer.out,
-          layer.kernel, layer.stride, layer.padding, layer.groups, formats};
+  return {n, input.h, input.w, layer.in, layer.out, layer.kernel, layer.stride, layer.padding, layer.groups, formats};
 }
 
 /// The formats of what a unit reads, adds and writes.
@@ -183,9 +182,7 @@ class InferencePlan {
   using Operator = std::variant<Convolution, ScaleShift, typename B::Pointwise, typename B::MaxPool,
                                 typename B::AveragePool, Linear>;
 
-  TypedPointer value(int index) {
-    return {memory_ + offsets_[static_cast<std::size_t>(index)], format_of(index).type};
-  }
+  TypedPointer value(int index) { return {memory_ + offsets_[static_cast<std::size_t>(index)], format_of(index).type}; }
   bool is_logits(int index) const { return index == units_.back().output; }
 
   /// Integers stand for nothing without a scale.

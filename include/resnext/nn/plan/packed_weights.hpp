@@ -23,11 +23,11 @@ class PackedWeights {
  public:
   /// A unit's weights in one layout.
   struct Block {
-    int row = 0;               ///< at the unit's core
-    std::string layout;        ///< as the operator names it
-    std::size_t size = 0;      ///< bytes
+    int row = 0;           ///< at the unit's core
+    std::string layout;    ///< as the operator names it
+    std::size_t size = 0;  ///< bytes
     std::byte* data = nullptr;
-    int version = 0;           ///< of the parameters that were packed
+    int version = 0;  ///< of the parameters that were packed
   };
 
   explicit PackedWeights(std::shared_ptr<const ParameterSource> source) : source_(std::move(source)) {}

@@ -69,11 +69,11 @@ class TrainingPlan {
 
   /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the mean loss, times the loss
   /// scale.
-  /// @param control the `Control` numbers, in backend memory
+  /// @param control the `StepControl` numbers, in backend memory
   /// @param metrics the `Metric` sums, in backend memory, added to
   /// @param ready called with each bucket of gradients as soon as it is complete
-  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels, const double* control,
-           double* metrics, const std::function<void(const typename Store::Bucket&)>& ready,
+  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels,
+           const double* control, double* metrics, const std::function<void(const typename Store::Bucket&)>& ready,
            const Observer* observer = nullptr, Profile* profile = nullptr) {
     const auto lap = [&](std::size_t unit, std::string_view pass) {
       if (profile == nullptr) return;
