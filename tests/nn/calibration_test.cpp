@@ -150,19 +150,12 @@ struct Calibrated {
 
 TEST_CASE("numbers are rounded to nearest even and stay within their type") {
   using detail::saturated;
-  for (const auto& [x, expected] : {std::array{0.5f, 0.0f},
-                                    {1.5f, 2.0f},
-                                    {2.5f, 2.0f},
-                                    {-0.5f, 0.0f},
-                                    {-1.5f, -2.0f},
-                                    {126.5f, 126.0f},
-                                    {127.4f, 127.0f},
-                                    {1e30f, 127.0f},
-                                    {-128.5f, -128.0f},
-                                    {-1e30f, -128.0f},
-                                    {std::numeric_limits<float>::infinity(), 127.0f}}) {
-    CAPTURE(x);
-    CHECK(saturated<std::int8_t>(x) == expected);
+  using Pair = std::array<float, 2>;
+  for (const Pair& pair : {Pair{0.5f, 0}, Pair{1.5f, 2}, Pair{2.5f, 2}, Pair{-0.5f, 0}, Pair{-1.5f, -2},
+                           Pair{126.5f, 126}, Pair{127.4f, 127}, Pair{1e30f, 127}, Pair{-128.5f, -128},
+                           Pair{-1e30f, -128}, Pair{std::numeric_limits<float>::infinity(), 127}}) {
+    CAPTURE(pair[0]);
+    CHECK(saturated<std::int8_t>(pair[0]) == pair[1]);
   }
   CHECK(saturated<std::uint8_t>(-3.0f) == 0);
   CHECK(saturated<std::uint8_t>(254.5f) == 254);
@@ -220,9 +213,9 @@ TEST_CASE("what is stored between the layers of a quantized network are integers
     ++seen;
     REQUIRE(format);
     CHECK(is_quantized(format->type));
-    const auto [low, high] = format->type == Dtype::U8 ? std::pair(0.0, 255.0) : std::pair(-128.0, 127.0);
-    CHECK(std::all_of(values.begin(), values.end(), [=, scale = double{format->scale}](double x) {
-      return x == std::nearbyint(x / scale) * scale && x / scale > low - 0.5 && x / scale < high + 0.5;
+    const double low = format->type == Dtype::U8 ? 0 : -128, scale = format->scale;
+    CHECK(std::all_of(values.begin(), values.end(), [=](double x) {
+      return x == std::nearbyint(x / scale) * scale && x / scale > low - 0.5 && x / scale < low + 255.5;
     }));
     if (name.ends_with("relu1") || name.ends_with("relu2") || name.ends_with("relu") || name == "maxpool") {
       CHECK(format->type == Dtype::U8);

@@ -92,9 +92,10 @@ TEST_CASE_TEMPLATE("the first and the last layer are float inside a network of 1
   CHECK(stem != rounded.at("relu"));
 
   // Between them every map is rounded, but for the features.
-  for (const auto& [name, map] : values) {
+  for (const auto& value : values) {
+    const std::string& name = value.first;
     CAPTURE(name);
-    CHECK(are_rounded<T>(map) == (name != "avgpool" && name != "fc"));
+    CHECK(are_rounded<T>(value.second) == (name != "avgpool" && name != "fc"));
   }
 
   // The last: what a float layer makes of the features, which are float.
@@ -146,9 +147,10 @@ TEST_CASE_TEMPLATE("a trainer's first and last layer are float", T, bfloat16, fl
   };
   const auto values = look(mixed), rounded = look(plain);
   CHECK(values.at("conv1") != rounded.at("conv1"));  // from images that were not rounded
-  for (const auto& [name, map] : values) {
+  for (const auto& value : values) {
+    const std::string& name = value.first;
     CAPTURE(name);
-    CHECK(are_rounded<T>(map) == (name != "avgpool" && name != "fc"));
+    CHECK(are_rounded<T>(value.second) == (name != "avgpool" && name != "fc"));
   }
   // The gradient of the last weights is a product of floats: that of logits, which are float, and of features.
   const auto gradients = mixed.gradients();
