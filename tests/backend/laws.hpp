@@ -243,6 +243,7 @@ void loss_gradients_balance() {
   const std::vector<std::int32_t> labels = {0, 49, 7, 7};
   std::array<double, int(StepControl::count)> control = {};
   control[int(StepControl::loss_scale)] = 128;
+  control[int(StepControl::images)] = s.n;
   std::array<double, 3> metrics = {};
   Tensor<B> dlogits(logits.size());
   typename B::Stream stream;
@@ -322,7 +323,7 @@ void nan_is_not_hidden() {
 
   // A bad batch ends the count of the images and all updates.
   const std::array<std::int32_t, 2> labels = {0, 1};
-  std::array<double, int(StepControl::count)> control = {1, 1, 0, 1};
+  std::array<double, int(StepControl::count)> control = {1, 2, 1, 0, 1};
   std::array<double, 3> metrics = {1, 1, 2};
   Tensor<B> logits(8, 1), dlogits(8), weights(8, 2), velocities(8, 3);
   const UpdateSegment all{0, 8, 1, 1e-4};
@@ -361,7 +362,7 @@ void a_step_is_kept_or_not() {
   constexpr std::size_t size = 40'003;  // more than one thread's share
   typename B::Stream stream;
   std::array<double, 3> metrics = {1, 2, 8};
-  std::array<double, int(StepControl::count)> control = {0.5, 1, 3, 1};
+  std::array<double, int(StepControl::count)> control = {0.5, 8, 1, 3, 1};
   const auto at = [&](StepControl which) -> double& { return control[count(int(which))]; };
   auto gradients = random<B>(size, "gradients");
   gradients[17] = std::numeric_limits<Scalar>::max();

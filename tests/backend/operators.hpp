@@ -273,10 +273,11 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
   for (int i = 0; i < s.n; ++i) {
     (*labels)[count(i)] = static_cast<std::int32_t>(RandomStream(2, "labels").below(count(i), unsigned(s.classes)));
   }
-  const auto run = [op, labels](auto& stream, const auto& m, Master scale, Master* dlogits,
+  const auto run = [op, labels, n = s.n](auto& stream, const auto& m, Master scale, Master* dlogits,
                                 std::array<double, 3>& sums) {
     std::array<double, int(StepControl::count)> control = {};
     control[int(StepControl::loss_scale)] = scale;
+    control[int(StepControl::images)] = n;
     op->run(stream, m.in[0], labels->data(), control.data(), dlogits, sums.data());
   };
   return {.name = "loss",
@@ -354,6 +355,19 @@ DifferentiableOperator<B> accumulate(std::size_t size) {
           }};
 }
 
+template <class B>
+DifferentiableOperator<B> blend(std::size_t size) {
+  return {.name = "blend",
+          .inputs = {{"x", size, false, -1, 1, TestKind::learned}, {"y", size, false, -1, 1, TestKind::learned}},
+          .outputs = {{"mean", size, false, 0, 0, TestKind::learned}},
+          .forward = [size](auto& stream, const auto& m) {
+            using Master = typename B::Master;
+            Master* const mean = m.out[0].template get<Master>();
+            std::copy_n(m.in[1].template get<Master>(), size, mean);
+            B::blend(stream, m.in[0].template get<Master>(), mean, std::int64_t(size), 0.625, 0.375);
+          }};
+}
+
 /// Every case of every operator but the convolutions: calls `visit(make)`, where `make.operator()<B>()` is the
 /// operator.
 template <class Visit>
@@ -400,6 +414,7 @@ void for_each_small_operator(Visit visit) {
     for (const std::size_t size : {3u, 67u, 4096u}) visit([=]<class B>() { return update<B>(size, options); });
   }
   visit([]<class B>() { return accumulate<B>(1003); });
+  visit([]<class B>() { return blend<B>(57); });
 }
 
 }  // namespace operators

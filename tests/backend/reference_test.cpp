@@ -34,7 +34,7 @@ TEST_CASE("laws of Reference<double>") { laws::check_all<Reference<double>>(); }
 TEST_CASE("SGD is that of torch.optim.SGD, by hand") {
   using B = Reference<double>;
   HostStream stream;
-  std::array<double, int(StepControl::count)> control = {0.5, 2, 0, 2};  // rate, ranks, growth, loss scale
+  std::array<double, int(StepControl::count)> control = {0.5, 1, 2, 0, 2};  // rate, images, ranks, growth, loss scale
   const double gradient[] = {8};
   for (const auto& [nesterov, first, second] :
        {std::tuple{false, 2.95, 1.388125}, std::tuple{true, 2.425, 0.61703125}}) {
@@ -84,7 +84,7 @@ TEST_CASE("what a plan would miss is missed by the concept") {
 TEST_CASE("a label outside of the classes is refused") {
   using B = Reference<double>;
   HostStream stream;
-  const double logits[] = {1, 2, 3, 4}, control[int(StepControl::count)] = {0, 1, 0, 1};
+  const double logits[] = {1, 2, 3, 4}, control[int(StepControl::count)] = {0, 2, 1, 0, 1};
   double dlogits[4], metrics[3] = {};
   const std::int32_t labels[] = {0, 2};
   B::CrossEntropy loss({2, 2});

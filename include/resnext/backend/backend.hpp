@@ -57,10 +57,11 @@ struct UpdateOptions {
   double statistics_momentum = 0.1;  ///< share of a batch in the running statistics
 };
 
-/// Numbers (`double`) in backend memory that steps are controlled by, in this order. The host writes the first three
+/// Numbers (`double`) in backend memory that steps are controlled by, in this order. The host writes the first four
 /// before a step; the others belong to `guard` and `Update`.
 enum class StepControl : int {
   learning_rate,
+  images,           ///< of this rank's batch: the loss is their mean
   ranks,            ///< whose gradients are summed
   growth_interval,  ///< good steps after which the loss scale is doubled; 0: it is not
   loss_scale,       ///< the loss's gradient is multiplied by it (16-bit gradients need it)
@@ -249,6 +250,8 @@ concept Backend = InferenceBackend<B> &&
   B::download(stream, metrics, std::span<double>());
   B::clear(stream, metrics, size);                              // zeros
   B::accumulate(stream, x, y, size);                            // y += x
+  B::accumulate(stream, g, dw, size);
+  B::blend(stream, m, to, size, 0.5, 0.5);                      // x, y, size, keep, take: y = keep y + take x
   B::guard(stream, g, size, size, metrics, metrics);            // gradients (of all ranks), how many, images of this batch, control,
                                                                 // metrics: writes the verdict; where it is to stop but the sum of the
                                                                 // losses is finite, that becomes NaN and the images are taken off again
@@ -273,7 +276,7 @@ concept Backend = InferenceBackend<B> &&
   { linear.scratch_size() } -> std::convertible_to<std::size_t>;
   linear.forward(stream, x, x, m, to, bytes);                   // x, weights, bias, y, scratch
   linear.backward(stream, x, x, m, y, dw, dw, bytes);           // x, weights, dy, dx, dweights, dbias, scratch
-  loss.run(stream, m, labels, metrics, to, metrics);            // logits, labels, control, dlogits (of the mean, scaled), metrics (added
+  loss.run(stream, m, labels, metrics, to, metrics);            // logits, labels, control, dlogits (of the mean over the step's images, scaled), metrics (added
                                                                 // to); dlogits are NaN while the sum of the losses is not finite, which
                                                                 // tells the other ranks
 

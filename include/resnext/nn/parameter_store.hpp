@@ -83,6 +83,7 @@ class ParameterStore {
     velocities_ = Masters(learned);
     statistics_ = Masters(statistics);
     batch_statistics_ = Masters(statistics);
+    more_statistics_ = Masters(statistics);
     if constexpr (!read_as_learned) operands_ = typename B::template Buffer<Scalar>(learned);
     upload_weights(state, stream);
     upload_statistics(state, stream);
@@ -135,6 +136,10 @@ class ParameterStore {
   std::size_t place(const StateDict& state, int row, TensorRole role) const {
     return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.tensors().data())];
   }
+  /// Numbers that it takes there.
+  std::size_t tensor_size(const StateDict& state, int row, TensorRole role) const {
+    return B::tensor_size(shape_of(*state.slot_of(row, role)));
+  }
   /// @name Flat arrays in backend memory
   /// @{
 
@@ -143,8 +148,9 @@ class ParameterStore {
   Gradient* gradients() { return gradients_.data(); }
   Master* velocities() { return velocities_.data(); }
   Master* statistics() { return statistics_.data(); }
-  /// Of the last forward pass.
+  /// Of the step's batch, and of some more images of it before they are averaged.
   Master* batch_statistics() { return batch_statistics_.data(); }
+  Master* more_statistics() { return more_statistics_.data(); }
   /// Weights as operators read them; `B::Update` keeps them up to date.
   Scalar* operands() {
     if constexpr (read_as_learned) {
@@ -204,7 +210,7 @@ class ParameterStore {
   std::vector<std::size_t> places_;  // of each slot of the state dict
   std::vector<Bucket> buckets_;
   std::vector<UpdateSegment> segments_;
-  Masters weights_, velocities_, statistics_, batch_statistics_;
+  Masters weights_, velocities_, statistics_, batch_statistics_, more_statistics_;
   typename B::template Buffer<Gradient> gradients_;
   typename B::template Buffer<Scalar> operands_;
 };

@@ -39,6 +39,10 @@ struct TrainerOptions {
                                ///< batch. The paper has 32 a GPU
   double norm_momentum = 0.1;  ///< share of a batch in batch norms' running statistics
   double loss_scale = 1;       ///< for backends with 16-bit gradients; where they overflow it is halved, down to 1
+  int micro_batch = 0;         ///< images that are in memory at once: a batch is run in such parts, each with batch
+                               ///< statistics of its own, and their gradients are added; 0 for the whole batch
+  bool recompute = false;      ///< forget the inside of blocks after the forward pass, and compute it again: less memory,
+                               ///< a third more time
   int scale_growth = 0;        ///< good steps after which the loss scale is doubled; 0: never
   std::size_t bucket_bytes = std::size_t{25} << 20;  ///< gradients that are communicated at once
   ValueFormats formats{};  ///< how the network's values are stored, if not all as the backend's `Scalar`
@@ -92,6 +96,7 @@ inline const TrainerOptions& checked(const TrainerOptions& options) {
   check(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing", "a number from 0 to below 1",
         options.label_smoothing);
   check(options.ghost_batch >= 0, "ghost_batch", "a number of images, or 0 for the whole batch", options.ghost_batch);
+  check(options.micro_batch >= 0, "micro_batch", "a number of images, or 0 for the whole batch", options.micro_batch);
   check(options.loss_scale >= 1 && is_finite(options.loss_scale), "loss_scale", "a finite number from 1",
         options.loss_scale);
   check(options.scale_growth >= 0, "scale_growth", "a number of steps, or 0 for never", options.scale_growth);
@@ -129,7 +134,7 @@ class Trainer {
 
  public:
   /// Batch extents whose plans are kept.
-  static constexpr std::size_t most_plans = 2;
+  static constexpr std::size_t most_plans = 4;
   /// Starts from `parameters`, which must be the same on every rank. There is no learning rate yet.
   /// @throws OptionError for an option that has an impossible value
   explicit Trainer(const Parameters<Net>& parameters, TrainerOptions options = {}, Comm communicator = {})
@@ -179,8 +184,7 @@ class Trainer {
     Core& core = *core_;
     core.stream.join();  // sums of the call before may still be on their way
     const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
-    plan(images).run(core.stream, images, labels, core.control.data(), core.metrics.data(), std::ref(reduce), observer,
-                     profile);
+    run(images, labels, core.metrics.data(), std::ref(reduce), observer, profile);
     core.state.set_batches_tracked(core.state.batches_tracked() + 1);
   }
 
@@ -194,8 +198,7 @@ class Trainer {
     std::optional<std::string> place;
     const Observer observer = detail::FirstNotFinite{place};
     typename B::template Buffer<double> metrics(static_cast<std::size_t>(Metric::count));
-    plan(images).run(core.stream, images, labels, core.control.data(), metrics.data(), detail::ignore_bucket,
-                     &observer);
+    run(images, labels, metrics.data(), detail::ignore_bucket, &observer, nullptr);
     if (place) return place;
     show_gradients(detail::LastGradientNotFinite{place});  // the last one is the first to be made
     return place;
@@ -240,13 +243,15 @@ class Trainer {
     core_->store.upload_velocities(velocities, core_->stream);
   }
 
-  /// The plan for batches like this one, built if need be.
+  /// The plan for batches, or micro-batches, like this one, built if need be.
   TrainingPlan<B>& plan(const Images& images) {
     Core& core = *core_;
     if (auto* plan = core.plans.find(images)) return *plan;
     return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), core.store,
-                          core.arena, images.n, Extent{images.h, images.w, images.c}, core.options.label_smoothing,
-                          core.options.ghost_batch, core.options.formats);
+                          core.arena, images.n, Extent{images.h, images.w, images.c},
+                          TrainingPlanOptions{core.options.label_smoothing, core.options.ghost_batch,
+                                              core.options.formats, core.options.recompute,
+                                              core.options.micro_batch > 0});
   }
   /// Waits, and says what the loss is multiplied by now.
   double loss_scale() { return control()[static_cast<std::size_t>(StepControl::loss_scale)]; }
@@ -296,6 +301,37 @@ class Trainer {
     detail::PlanCache<TrainingPlan<B>, most_plans> plans;
   };
 
+  using Ready = std::function<void(const typename ParameterStore<B>::Bucket&)>;
+
+  /// Forward and backward passes over a batch, part by part.
+  void run(const Images& images, std::span<const std::int32_t> labels, double* metrics, const Ready& ready,
+           const Observer* observer, Profile* profile) {
+    Core& core = *core_;
+    const int most = core.options.micro_batch == 0 ? images.n : core.options.micro_batch;
+    if (most >= images.n) {
+      TrainingPlan<B>& whole = plan(images);
+      upload_images(images.n);
+      return whole.run(core.stream, images, labels, core.control.data(), metrics, 0, ready, observer, profile);
+    }
+    detail::check_values(images, {images.h, images.w, images.c});
+    const auto each = static_cast<std::size_t>(Extent{images.h, images.w, images.c}.size());
+    upload_images(images.n);
+    for (int done = 0; done < images.n; done += most) {
+      const int n = std::min(most, images.n - done);
+      const auto first = static_cast<std::size_t>(done), some = static_cast<std::size_t>(n);
+      const Images part(images.values.subspan(first * each, some * each), n, images.h, images.w, images.c);
+      const bool last = done + n == images.n;
+      plan(part).run(core.stream, part, labels.subspan(first, some), core.control.data(), metrics, done,
+                     last ? ready : Ready(detail::ignore_bucket), observer,
+                     n == most ? profile : nullptr);
+    }
+  }
+
+  void upload_images(int images) {
+    const double count = images;
+    B::upload(core_->stream, std::span<const double>(&count, 1),
+              core_->control.data() + static_cast<int>(StepControl::images));
+  }
   void upload_rate(double rate) { B::upload(core_->stream, std::span<const double>(&rate, 1), core_->control.data()); }
   /// `StepControl` from the first step on.
   void start_control() {

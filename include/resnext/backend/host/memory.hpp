@@ -73,6 +73,11 @@ struct HostMemory {
     judge_step(std::all_of(gradients, gradients + size, [](Gradient x) { return is_finite(x); }), images, control,
                metrics);
   }
+  template <class Master>
+  static void blend(HostStream&, const Master* from, Master* to, std::int64_t size, double keep, double take) {
+    std::transform(to, to + size, from, to,
+                   [=](double kept, double fresh) { return static_cast<Master>(keep * kept + take * fresh); });
+  }
   static void clear(HostStream&, double* values, std::int64_t size) { std::fill_n(values, size, 0.0); }
   static void finish(HostStream& stream) { stream.join(); }
 
