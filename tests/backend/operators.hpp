@@ -274,7 +274,7 @@ DifferentiableOperator<B> cross_entropy(const LossShape& s) {
     (*labels)[count(i)] = static_cast<std::int32_t>(RandomStream(2, "labels").below(count(i), unsigned(s.classes)));
   }
   const auto run = [op, labels, n = s.n](auto& stream, const auto& m, Master scale, Master* dlogits,
-                                std::array<double, 3>& sums) {
+                                         std::array<double, 3>& sums) {
     std::array<double, int(StepControl::count)> control = {};
     control[int(StepControl::loss_scale)] = scale;
     control[int(StepControl::images)] = n;

@@ -1,4 +1,4 @@
-// expect: between the block and Classes<K> stand an optional Planes<n>, then only Stage<N>
+// expect: between the block and the head stand an optional Planes<n>, then only Stage<N>
 #include <resnext/model/family.hpp>
 
 using namespace resnext;

@@ -1,4 +1,4 @@
-// expect: the last argument must be Classes<K>
+// expect: the last argument must be a head, Classes<K> or Features<stages...>
 #include <resnext/model/family.hpp>
 
 using namespace resnext;

@@ -1,4 +1,4 @@
-// expect: at least one Stage<N> must stand before Classes<K>
+// expect: at least one Stage<N> must stand before the head
 #include <resnext/model/family.hpp>
 
 using namespace resnext;

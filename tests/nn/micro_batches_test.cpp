@@ -58,7 +58,8 @@ TEST_CASE("a batch in parts is a batch in ghost batches, in less memory") {
     CAPTURE(images);
     TrainerOptions ghosts, parts;
     ghosts.ghost_batch = parts.micro_batch = 3;
-    CHECK(difference(after_steps<B, Net>(ghosts, batch), after_steps<B, Net>(parts, batch)) < 1e-7);  // statistics: floats
+    CHECK(difference(after_steps<B, Net>(ghosts, batch), after_steps<B, Net>(parts, batch)) <
+          1e-7);  // statistics: floats
     Trainer<Net, B> whole(random_parameters<Net>(51), ghosts), cut(random_parameters<Net>(51), parts);
     for (auto* trainer : {&whole, &cut}) {
       trainer->set_learning_rate(0.05);
@@ -74,13 +75,12 @@ TEST_CASE("parts add up as ranks do, bit for bit") {
   const RandomBatch batch("ranks", 2 * each, 9, 9, 3, Net::classes);
   const auto gradients = [&](int first, int count, int micro) {
     Trainer<Net, B> trainer(random_parameters<Net>(52), {.micro_batch = micro});
-    trainer.compute_gradients(batch.slice(first, count),
-                              std::span(batch.labels).subspan(static_cast<std::size_t>(first),
-                                                              static_cast<std::size_t>(count)));
+    trainer.compute_gradients(
+        batch.slice(first, count),
+        std::span(batch.labels).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
     std::vector<double> all;
-    trainer.show_gradients([&](std::string_view, std::span<const double> values) {
-      all.insert(all.end(), values.begin(), values.end());
-    });
+    trainer.show_gradients(
+        [&](std::string_view, std::span<const double> values) { all.insert(all.end(), values.begin(), values.end()); });
     return all;
   };
   const auto a = gradients(0, each, 0), b = gradients(each, each, 0), both = gradients(0, 2 * each, each);
@@ -95,7 +95,8 @@ TEST_CASE_TEMPLATE("what is computed again has the same bits, in less memory", T
     again.recompute = true;
     CHECK(after_steps<T, Net>(options, batch) == after_steps<T, Net>(again, batch));
   };
-  const RandomBatch large("large", 4, 33, 33, 3, SmallImageNet::classes), small("small", 5, 8, 8, 3, SmallCifar::classes);
+  const RandomBatch large("large", 4, 33, 33, 3, SmallImageNet::classes),
+      small("small", 5, 8, 8, 3, SmallCifar::classes);
   check.template operator()<SmallImageNet>(large, 0);
   check.template operator()<SmallCifar>(small, 0);
   check.template operator()<SmallCifar>(small, 2);

@@ -248,7 +248,8 @@ class Linear : public Plain::Linear {
 
 struct Padded : Plain {
   static std::size_t map_size(const MapShape& s) { return count(s.size() / s.c) * pitch(s.c); }
-  static void upload_map(HostStream&, std::span<const float> from, const MapShape& s, double* to) {
+  template <class Host>
+  static void upload_map(HostStream&, std::span<const Host> from, const MapShape& s, double* to) {
     pad({from.begin(), from.end()}, to, s);
   }
   static void download_map(HostStream&, const double* from, const MapShape& s, std::span<double> to) {

@@ -186,7 +186,9 @@ concept InferenceBackend = requires(typename B::Stream& stream, const typename B
 
   { B::map_size(map) } -> std::convertible_to<std::size_t>;     // numbers that it takes
   B::upload_map(stream, std::span<const float>(), map, y);      // [N, H, W, C] of the host, rounded
+  B::upload_map(stream, std::span<const typename B::Master>(), map, y);
   B::download_map(stream, x, map, std::span<double>());         // to the host; waits
+  B::download_map(stream, x, map, std::span<typename B::Master>());
   { B::tensor_size(tensor) } -> std::convertible_to<std::size_t>;  // numbers that it takes
   B::upload_tensor(stream, std::span<const float>(), tensor, to);  // of the host, in the order of files
   B::upload_tensor(stream, std::span<const double>(), tensor, to);
@@ -242,6 +244,7 @@ concept Backend = InferenceBackend<B> &&
   B::download_tensor(stream, g, tensor, std::span<double>());
   B::upload(stream, std::span<const float>(), y);               // dense numbers of the host, rounded
   B::upload(stream, std::span<const float>(), to);
+  B::upload(stream, std::span<const typename B::Master>(), to);
   B::upload(stream, std::span<const float>(), dw);
   B::upload(stream, std::span<const double>(), metrics);
   B::upload(stream, std::span<const std::int32_t>(), labels);
@@ -251,6 +254,7 @@ concept Backend = InferenceBackend<B> &&
   B::clear(stream, metrics, size);                              // zeros
   B::accumulate(stream, x, y, size);                            // y += x
   B::accumulate(stream, g, dw, size);
+  B::scale(stream, metrics, y, size);                           // factor, y, size: y *= factor
   B::blend(stream, m, to, size, 0.5, 0.5);                      // x, y, size, keep, take: y = keep y + take x
   B::guard(stream, g, size, size, metrics, metrics);            // gradients (of all ranks), how many, images of this batch, control,
                                                                 // metrics: writes the verdict; where it is to stop but the sum of the

@@ -16,6 +16,7 @@ struct MapFormats {
   std::optional<NumberFormat> x = {};      ///< read; of a map that stands alone: its own
   std::optional<NumberFormat> other = {};  ///< added, the shortcut
   std::optional<NumberFormat> y = {};      ///< written
+  friend constexpr bool operator==(const MapFormats&, const MapFormats&) = default;
 };
 
 /// A 2-d convolution of `[n, h, w, in]` to `[n, out_h, out_w, out]`; weights `[out, in / groups, kernel, kernel]`.
@@ -41,6 +42,7 @@ struct ConvolutionShape {
   constexpr std::int64_t output_size() const { return std::int64_t{n} * out_h() * out_w() * out; }
   /// Weights.
   constexpr std::int64_t weight_size() const { return std::int64_t{out} * (in / groups) * kernel * kernel; }
+  friend constexpr bool operator==(const ConvolutionShape&, const ConvolutionShape&) = default;
 };
 
 /// What an inference convolution does after its sum: + bias, then + residual, then ReLU.

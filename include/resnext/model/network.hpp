@@ -18,10 +18,15 @@ template <class T>
 struct Network {
   /// One row an operator, in the order of execution; state-dict names and their order are torchvision's.
   static constexpr auto layers = detail::make_layers<T>();
-  /// Channels of an input image.
+  /// The values that go out: the logits, or the maps of `Features`.
+  static constexpr auto outputs = detail::make_outputs<T>();
+  /// True for a network without a stem, which begins at the maps of another one.
+  static constexpr bool begins_at_map = detail::begins_at_map<T>;
+  /// Channels of an image, or of the map that the network begins at.
   static constexpr int inputs = layers.empty() ? 0 : layers[0].in;
-  /// Logits of an image.
-  static constexpr int classes = layers.empty() ? 0 : layers[layers.size() - 1].out;
+  /// Logits of an image; 0 for a network without a classifier.
+  static constexpr int classes =
+      layers.empty() || layers[layers.size() - 1].op != LayerOp::linear ? 0 : layers[layers.size() - 1].out;
 
   /// Learned numbers: weights of convolutions, scale and shift of BN, weights and biases of the classifier.
   static constexpr std::int64_t parameters = [] {
@@ -85,21 +90,26 @@ struct Network {
   // cascades; that is why this stands last: clang leaves out the members behind a failed assertion.
   static constexpr auto found = detail::mistake_in<T>;
   static_assert(found != detail::Mistake::no_template,
-                "Network<T>: T must be a Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>");
+                "Network<T>: T must be a Template<Stem, Block, [Planes<n>,] Stage<N>..., Head>");
   static_assert(found != detail::Mistake::no_stem,
-                "Template: the first argument must be a stem, ImageNetStem<> or CifarStem<>");
+                "Template: the first argument must be a stem, ImageNetStem<>, CifarStem<> or Input<channels>");
   static_assert(found != detail::Mistake::no_block,
                 "Template: the second argument must be a block, Bottleneck<C, d> or Basic<C, d>");
-  static_assert(found != detail::Mistake::no_classes, "Template: the last argument must be Classes<K>");
-  static_assert(found != detail::Mistake::no_stage, "Template: at least one Stage<N> must stand before Classes<K>");
+  static_assert(found != detail::Mistake::no_head,
+                "Template: the last argument must be a head, Classes<K> or Features<stages...>");
+  static_assert(found != detail::Mistake::no_stage, "Template: at least one Stage<N> must stand before the head");
   static_assert(found != detail::Mistake::disorder,
-                "Template: between the block and Classes<K> stand an optional Planes<n>, then only Stage<N>");
+                "Template: between the block and the head stand an optional Planes<n>, then only Stage<N>");
   static_assert(found != detail::Mistake::stem_channels, "Stem<Channels, Inputs>: both must be at least 1");
   static_assert(found != detail::Mistake::cardinality, "Block<C, d>: the cardinality C must be at least 1");
   static_assert(found != detail::Mistake::width, "Block<C, d>: the width d of a path must be at least 1");
   static_assert(found != detail::Mistake::planes, "Planes<n>: n must be at least 1");
-  static_assert(found != detail::Mistake::empty_stage, "Stage<N>: a stage must have at least 1 block");
+  static_assert(found != detail::Mistake::empty_stage,
+                "Stage<N>: a stage must have at least 1 block; those before an Input<channels> have 0");
   static_assert(found != detail::Mistake::zero_classes, "Classes<K>: there must be at least 1 class");
+  static_assert(
+      found != detail::Mistake::features,
+      "Features<stages...>: stages count from 1, have blocks, increase, and the last one is the network's last");
   static_assert(found != detail::Mistake::too_deep, "Template: a network may have at most 400 blocks");
   static_assert(found != detail::Mistake::too_wide,
                 "Template: the width doubles with each stage and may reach at most 2^20 channels");

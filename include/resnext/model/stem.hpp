@@ -7,7 +7,7 @@
 namespace resnext {
 
 /// What a template argument of `Template` is.
-enum class TemplatePart { stem, block, planes, stage, classes, unknown };
+enum class TemplatePart { stem, input, block, planes, stage, classes, features, unknown };
 
 /// The stem of Table 1: 7x7 convolution of stride 2, BN, ReLU, 3x3 max pool of stride 2.
 /// `[N, H, W, Inputs]` becomes `[N, H / 4, W / 4, Channels]`.
@@ -38,6 +38,18 @@ struct CifarStem {
     const int convolved = table.convolution("conv1", input, Inputs, Channels, 3, 1);
     return table.relu("relu", table.batch_norm("bn1", convolved, Channels), Channels);
   }
+};
+
+/// No stem: a network that begins at a map `[N, H, W, Channels]`, as a part of a larger one does. Stages of no blocks
+/// before its first one stand for those that the map comes from.
+template <int Channels>
+struct Input {
+  static constexpr TemplatePart part = TemplatePart::input;  ///< its place in a `Template`
+  static constexpr int channels = Channels;                  ///< of the map
+  static constexpr int inputs = Channels;                    ///< the same
+
+  /// Appends nothing.
+  static constexpr int rows(TableBuilder&, int input) { return input; }
 };
 
 }  // namespace resnext

@@ -1,5 +1,5 @@
 /// @file
-/// `Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>`: the two rules of Sec. 3.1 as structure.
+/// `Template<Stem, Block, [Planes<n>,] Stage<N>..., Head>`: the two rules of Sec. 3.1 as structure.
 ///
 /// Blocks of a stage share their hyper-parameters because a stage is one block type, N times. The width doubles where
 /// the map is halved because a stage does not know its width: its position gives it.
@@ -30,14 +30,23 @@ struct Planes {
   static constexpr int value = n;                             ///< channels
 };
 
-/// Global average pool and a fully connected layer of K outputs.
+/// A head: global average pool and a fully connected layer of K outputs.
 template <int K>
 struct Classes {
   static constexpr TemplatePart part = TemplatePart::classes;  ///< its place in a `Template`
   static constexpr int value = K;                              ///< logits
 };
 
-/// A network's description: `Template<Stem, Block, [Planes<n>,] Stage<N>..., Classes<K>>`, in that order.
+/// A head: the maps of these stages, counted from 1 as in their names, the last of which is the network's last. For
+/// detection, activation maps and heads of one's own.
+template <int... stages>
+struct Features {
+  static constexpr TemplatePart part = TemplatePart::features;               ///< its place in a `Template`
+  static constexpr std::array<int, sizeof...(stages)> values = {stages...};  ///< stages
+};
+
+/// A network's description: `Template<Stem, Block, [Planes<n>,] Stage<N>..., Head>`, in that order; the stem may be an
+/// `Input`, the head is `Classes<K>` or `Features<stages...>`.
 template <class... Parts>
 struct Template {};
 
@@ -45,13 +54,15 @@ namespace detail {
 
 inline constexpr int most_blocks = 400;
 inline constexpr int most_channels = 1 << 20;
+inline constexpr int most_features = 20;
 
 /// An argument of a `Template` as numbers.
 struct PartNumbers {
   TemplatePart part = TemplatePart::unknown;
-  int first = 1;      ///< Channels, C, n, N or K
+  int first = 1;      ///< Channels, C, n, N, K, or how many features
   int second = 1;     ///< Inputs or d
   int expansion = 1;  ///< of a block
+  std::array<int, most_features> stages{};
 };
 
 template <class P>
@@ -61,8 +72,12 @@ template <class P>
 constexpr PartNumbers numbers_of() {
   if constexpr (!IsPart<P>) {
     return {};
-  } else if constexpr (P::part == TemplatePart::stem) {
+  } else if constexpr (P::part == TemplatePart::stem || P::part == TemplatePart::input) {
     return {P::part, P::channels, P::inputs};
+  } else if constexpr (P::part == TemplatePart::features) {
+    PartNumbers numbers{P::part, static_cast<int>(P::values.size())};
+    for (std::size_t i = 0; i < P::values.size() && i < most_features; ++i) numbers.stages[i] = P::values[i];
+    return numbers;
   } else if constexpr (P::part == TemplatePart::block) {
     return {P::part, P::cardinality, P::width, P::expansion};
   } else {
@@ -76,7 +91,7 @@ enum class Mistake {
   no_template,
   no_stem,
   no_block,
-  no_classes,
+  no_head,
   no_stage,
   disorder,
   stem_channels,
@@ -85,6 +100,7 @@ enum class Mistake {
   planes,
   empty_stage,
   zero_classes,
+  features,
   too_deep,
   too_wide
 };
@@ -97,12 +113,17 @@ class Outline {
   constexpr int planes() const { return is(2, TemplatePart::planes) ? parts_[2].first : 64; }
   constexpr int stages() const { return static_cast<int>(parts_.size() - first_stage()) - 1; }
   constexpr int blocks(int stage) const { return parts_[first_stage() + static_cast<std::size_t>(stage)].first; }
-  constexpr int classes() const { return parts_.back().first; }
+  constexpr bool has_features() const { return parts_.back().part == TemplatePart::features; }
+  constexpr int classes() const { return has_features() ? 0 : parts_.back().first; }
+  constexpr int outputs() const { return has_features() ? parts_.back().first : 1; }
+  /// The stage, from 0, of an output.
+  constexpr int stage_of(int output) const { return parts_.back().stages[static_cast<std::size_t>(output)] - 1; }
 
   constexpr Mistake mistake() const {
-    if (!is(0, TemplatePart::stem)) return Mistake::no_stem;
+    const bool map = is(0, TemplatePart::input);
+    if (!is(0, TemplatePart::stem) && !map) return Mistake::no_stem;
     if (!is(1, TemplatePart::block)) return Mistake::no_block;
-    if (!is(parts_.size() - 1, TemplatePart::classes)) return Mistake::no_classes;
+    if (!is(parts_.size() - 1, TemplatePart::classes) && !has_features()) return Mistake::no_head;
     if (stages() < 1) return Mistake::no_stage;
     for (std::size_t i = first_stage(); i + 1 < parts_.size(); ++i) {
       if (!is(i, TemplatePart::stage)) return Mistake::disorder;
@@ -115,10 +136,12 @@ class Outline {
     if (planes() < 1) return Mistake::planes;
     std::int64_t depth = 0;
     for (int stage = 0; stage < stages(); ++stage) {
-      if (blocks(stage) < 1) return Mistake::empty_stage;
+      const bool before_input = map && depth == 0 && stage + 1 < stages() && blocks(stage) == 0;
+      if (blocks(stage) < 1 && !before_input) return Mistake::empty_stage;
       depth += blocks(stage);
     }
-    if (classes() < 1) return Mistake::zero_classes;
+    if (!has_features() && classes() < 1) return Mistake::zero_classes;
+    if (has_features() && !features_in_order()) return Mistake::features;
     if (depth > most_blocks) return Mistake::too_deep;
     const std::int64_t inner = std::int64_t{block.first} * block.second;
     const std::int64_t outer = std::int64_t{block.expansion} * planes();
@@ -129,6 +152,14 @@ class Outline {
   }
 
  private:
+  constexpr bool features_in_order() const {
+    if (outputs() < 1 || outputs() > most_features) return false;
+    for (int i = 0; i < outputs(); ++i) {
+      const int before = i == 0 ? -1 : stage_of(i - 1);
+      if (stage_of(i) <= before || stage_of(i) >= stages() || blocks(stage_of(i)) == 0) return false;
+    }
+    return stage_of(outputs() - 1) == stages() - 1;
+  }
   constexpr bool is(std::size_t i, TemplatePart part) const { return i < parts_.size() && parts_[i].part == part; }
   constexpr std::size_t first_stage() const { return is(2, TemplatePart::planes) ? 3 : 2; }
 
@@ -144,12 +175,23 @@ inline constexpr Mistake mistake_in = Mistake::no_template;
 template <class... Parts>
 inline constexpr Mistake mistake_in<Template<Parts...>> = Outline(numbers_in<Parts...>).mistake();
 
-/// Writes the rows of a template without mistakes; with `rows` null it only counts them.
+/// How many values go out of a template without mistakes.
+template <class... Parts>
+constexpr int outputs_of(Template<Parts...>) {
+  return Outline(numbers_in<Parts...>).outputs();
+}
+
+/// Writes the rows of a template without mistakes, and the values that go out; with `rows` null it only counts rows.
 template <class Stem, class Block, class... Rest>
-constexpr int write_rows(Template<Stem, Block, Rest...>, Layer* rows) {
+constexpr int write_rows(Template<Stem, Block, Rest...>, Layer* rows, int* outputs = nullptr) {
   constexpr Outline outline(numbers_in<Stem, Block, Rest...>);
   TableBuilder table(rows);
   int value = Stem::rows(table, 0);
+  int output = 0;
+  const auto put_out = [&](int out) {
+    if (outputs != nullptr) outputs[output] = out;
+    ++output;
+  };
   BlockPlace at{0, 0, Stem::channels, outline.planes(), {}};
   for (at.stage = 0; at.stage < outline.stages(); ++at.stage) {
     for (at.block = 0; at.block < outline.blocks(at.stage); ++at.block) {
@@ -157,9 +199,12 @@ constexpr int write_rows(Template<Stem, Block, Rest...>, Layer* rows) {
       value = Block::rows(table, at, value);
       at.in = Block::expansion * at.planes << at.stage;
     }
+    if (outline.has_features() && outline.stage_of(output) == at.stage) put_out(value);
   }
-  value = table.average_pool("avgpool", value, at.in);
-  table.linear("fc", value, at.in, outline.classes());
+  if (!outline.has_features()) {
+    value = table.average_pool("avgpool", value, at.in);
+    put_out(table.linear("fc", value, at.in, outline.classes()));
+  }
   return table.count();
 }
 
@@ -173,6 +218,25 @@ constexpr auto make_layers() {
     return rows;
   } else {
     return std::array<Layer, 0>{};
+  }
+}
+
+/// True if the first part is an `Input`.
+template <class T>
+inline constexpr bool begins_at_map = false;
+template <class First, class... Rest>
+inline constexpr bool begins_at_map<Template<First, Rest...>> = numbers_of<First>().part == TemplatePart::input;
+
+/// The values of a table that go out of the network.
+template <class T>
+constexpr auto make_outputs() {
+  if constexpr (mistake_in<T> == Mistake::none) {
+    std::array<int, static_cast<std::size_t>(outputs_of(T{}))> outputs{};
+    std::array<Layer, make_layers<T>().size()> rows{};
+    write_rows(T{}, rows.data(), outputs.data());
+    return outputs;
+  } else {
+    return std::array<int, 0>{};
   }
 }
 

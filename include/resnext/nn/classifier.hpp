@@ -6,8 +6,10 @@
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include <resnext/nn/executors.hpp>
+#include <resnext/nn/output_map.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/arena.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
@@ -60,15 +62,25 @@ class Classifier {
   /// Logits `[N, K]` of images `[N, H, W, C]`, valid until the next call.
   /// @throws ShapeError when the images do not fit the network.
   std::span<const typename B::Master> operator()(const Images& images) {
-    return plan(images).run(core_->stream, images);
+    static_assert(Net::layers.empty() || Net::classes > 0, "Classifier: Net has no Classes<K>; call forward()");
+    return plan(images).run(core_->stream, images.values);
+  }
+  /// The outputs of any network, in the order of `Net::outputs`, valid until the next call.
+  /// @throws ShapeError when the images do not fit the network.
+  std::span<const OutputMap<typename B::Master>> forward(const Images& images) {
+    return forward(images.n, {images.h, images.w, images.c}, images.values);
+  }
+  /// The same of a network that begins at maps, from an output of another one.
+  std::span<const OutputMap<typename B::Master>> forward(const OutputMap<typename B::Master>& maps) {
+    return forward(maps.n, maps.extent, maps.values);
   }
   /// The same, showing every unit's output to `observer` (slow: each is copied to the host).
   std::span<const typename B::Master> observe(const Images& images, const Observer& observer) {
-    return plan(images).run(core_->stream, images, &observer);
+    return plan(images).run(core_->stream, images.values, &observer);
   }
   /// The same, with the time of every unit added to `profile`, which is for batches of one extent.
   std::span<const typename B::Master> profile(const Images& images, Profile& profile) {
-    return plan(images).run(core_->stream, images, nullptr, &profile);
+    return plan(images).run(core_->stream, images.values, nullptr, &profile);
   }
 
   /// Other parameters from here on, packed into the memory of those before; plans stay.
@@ -79,11 +91,7 @@ class Classifier {
   }
 
   /// The plan for batches like this one, built if need be.
-  InferencePlan<B>& plan(const Images& images) {
-    if (auto* plan = core_->plans.find(images)) return *plan;
-    return core_->plans.add(Net::layers, B::template inference_registry<Net>(), core_->weights, core_->arena,
-                            core_->stream, images.n, Extent{images.h, images.w, images.c}, core_->formats);
-  }
+  InferencePlan<B>& plan(const Images& images) { return plan(images.n, {images.h, images.w, images.c}); }
   /// Bytes of all packed weights.
   std::size_t weight_bytes() const {
     std::size_t bytes = 0;
@@ -104,7 +112,24 @@ class Classifier {
     detail::PackedWeights<B> weights;
     detail::Arena<B> arena;
     detail::PlanCache<InferencePlan<B>, most_plans> plans;
+    std::vector<OutputMap<typename B::Master>> outputs;
   };
+
+  InferencePlan<B>& plan(int n, Extent image) {
+    if (auto* plan = core_->plans.find(n, image)) return *plan;
+    return core_->plans.add(Net::layers, Net::outputs, B::template inference_registry<Net>(), core_->weights,
+                            core_->arena, core_->stream, n, image, core_->formats);
+  }
+  template <class Host>
+  std::span<const OutputMap<typename B::Master>> forward(int n, Extent image, std::span<const Host> values) {
+    InferencePlan<B>& chosen = plan(n, image);
+    chosen.run(core_->stream, values);
+    core_->outputs.clear();
+    for (std::size_t i = 0; i < Net::outputs.size(); ++i) {
+      core_->outputs.push_back({n, chosen.extent(i), chosen.result(i)});
+    }
+    return core_->outputs;
+  }
 
   std::unique_ptr<Core> core_;
 };

@@ -13,10 +13,12 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/nn/classifier.hpp>
 #include <resnext/nn/executors.hpp>
+#include <resnext/nn/output_map.hpp>
 #include <resnext/nn/parameter_store.hpp>
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
@@ -41,9 +43,9 @@ struct TrainerOptions {
   double loss_scale = 1;       ///< for backends with 16-bit gradients; where they overflow it is halved, down to 1
   int micro_batch = 0;         ///< images that are in memory at once: a batch is run in such parts, each with batch
                                ///< statistics of its own, and their gradients are added; 0 for the whole batch
-  bool recompute = false;      ///< forget the inside of blocks after the forward pass, and compute it again: less memory,
-                               ///< a third more time
-  int scale_growth = 0;        ///< good steps after which the loss scale is doubled; 0: never
+  bool recompute = false;  ///< forget the inside of blocks after the forward pass, and compute it again: less memory,
+                           ///< a third more time
+  int scale_growth = 0;    ///< good steps after which the loss scale is doubled; 0: never
   std::size_t bucket_bytes = std::size_t{25} << 20;  ///< gradients that are communicated at once
   ValueFormats formats{};  ///< how the network's values are stored, if not all as the backend's `Scalar`
 };
@@ -165,16 +167,61 @@ class Trainer {
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
             Profile* profile = nullptr) {
-    if (!core_->has_rate)
-      throw_error<OptionError>(
-          "trainer: a step needs a learning rate, and none was set: call set_learning_rate() before it");
+    check_rate();
     compute_gradients(images, labels, observer, profile);
-    auto& stream = core_->stream;
-    auto& store = core_->store;
-    stream.join();
-    B::guard(stream, store.gradients(), static_cast<std::int64_t>(store.size()), std::int64_t{images.n},
-             core_->control.data(), core_->metrics.data());
-    core_->update.run(stream, core_->control.data(), store.update_arrays());
+    apply(images.n);
+  }
+
+  /// The forward pass alone, in train mode: the outputs of any network, in the order of `Net::outputs`, valid until the
+  /// next call. For losses of one's own: backward() takes their gradients.
+  /// @throws ShapeError when the images do not fit the network
+  std::span<const OutputMap<typename B::Master>> forward(const Images& images, const Observer* observer = nullptr) {
+    return forward(images.n, {images.h, images.w, images.c}, images.values, observer);
+  }
+  /// The same of a network that begins at maps, from an output of another one.
+  std::span<const OutputMap<typename B::Master>> forward(const OutputMap<typename B::Master>& maps,
+                                                         const Observer* observer = nullptr) {
+    return forward(maps.n, maps.extent, maps.values, observer);
+  }
+  /// The backward pass of the last forward() from the gradients of its outputs, which are as large as those. Gradients
+  /// add up over any number of such pairs of passes until update(), and so do batch norms' statistics.
+  /// @throws Error without a forward() before it, ShapeError for gradients of another size
+  void backward(std::span<const std::span<const typename B::Master>> gradients) {
+    Core& core = *core_;
+    if (core.pending == nullptr) throw_error<Error>("trainer: backward() needs a forward() before it");
+    if (gradients.size() != core.outputs.size()) {
+      throw_error<ShapeError>("trainer: expected a gradient for each of ", core.outputs.size(), " outputs, found ",
+                              gradients.size());
+    }
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      if (gradients[i].size() == core.outputs[i].values.size()) continue;
+      throw_error<ShapeError>("trainer: gradient of output ", i, ": expected ", core.outputs[i].values.size(),
+                              " numbers, found ", gradients[i].size());
+    }
+    TrainingPlan<B>& plan = *std::exchange(core.pending, nullptr);
+    plan.backward(core.stream, gradients, core.control.data());
+    core.done += core.outputs[0].n;
+    if constexpr (Net::begins_at_map) {
+      core.input_gradient.resize(static_cast<std::size_t>(core.outputs[0].n * plan.input().size()));
+      plan.download_input_gradient(core.stream, std::span(core.input_gradient));
+      const auto scale = static_cast<typename B::Master>(1 / loss_scale());
+      for (auto& x : core.input_gradient) x *= scale;
+    }
+  }
+  /// The gradient of the maps that the last backward() led back to, `[N, H, W, C]`; of images there is none.
+  std::span<const typename B::Master> input_gradient() const { return core_->input_gradient; }
+  /// The step from what backward() has added up, over all ranks.
+  /// @throws OptionError when no learning rate was set, Error without a backward() before it
+  void update() {
+    check_rate();
+    Core& core = *core_;
+    if (core.done == 0) throw_error<Error>("trainer: update() needs a backward() before it");
+    core.pending = nullptr;
+    const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
+    for (const auto& bucket : core.store.buckets()) reduce(bucket);
+    apply(0);
+    core.done = 0;
+    core.state.set_batches_tracked(core.state.batches_tracked() + 1);
   }
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
@@ -244,15 +291,7 @@ class Trainer {
   }
 
   /// The plan for batches, or micro-batches, like this one, built if need be.
-  TrainingPlan<B>& plan(const Images& images) {
-    Core& core = *core_;
-    if (auto* plan = core.plans.find(images)) return *plan;
-    return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), core.store,
-                          core.arena, images.n, Extent{images.h, images.w, images.c},
-                          TrainingPlanOptions{core.options.label_smoothing, core.options.ghost_batch,
-                                              core.options.formats, core.options.recompute,
-                                              core.options.micro_batch > 0});
-  }
+  TrainingPlan<B>& plan(const Images& images) { return plan(images.n, {images.h, images.w, images.c}); }
   /// Waits, and says what the loss is multiplied by now.
   double loss_scale() { return control()[static_cast<std::size_t>(StepControl::loss_scale)]; }
   /// Waits, and says how many steps were skipped because gradients overflowed at their loss scale.
@@ -297,23 +336,76 @@ class Trainer {
     typename B::Update update;
     typename B::template Buffer<double> control;
     typename B::template Buffer<double> metrics;
-    detail::Arena<B> arena;
+    detail::Arena<B> arena, shares;
     detail::PlanCache<TrainingPlan<B>, most_plans> plans;
+    // Of forward() and backward():
+    TrainingPlan<B>* pending = nullptr;  // whose values are there
+    int done = 0;                        // images since the last update
+    std::vector<std::vector<typename B::Master>> results;
+    std::vector<OutputMap<typename B::Master>> outputs;
+    std::vector<typename B::Master> input_gradient;
   };
 
-  using Ready = std::function<void(const typename ParameterStore<B>::Bucket&)>;
+  using Ready = typename TrainingPlan<B>::Ready;
+
+  TrainingPlan<B>& plan(int n, Extent image) {
+    Core& core = *core_;
+    if (auto* plan = core.plans.find(n, image)) return *plan;
+    const TrainerOptions& options = core.options;
+    return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), Net::outputs,
+                          core.store, core.arena, core.shares, n, image,
+                          TrainingPlanOptions{options.label_smoothing, options.ghost_batch, options.formats,
+                                              options.recompute, Net::begins_at_map});
+  }
+  template <class Host>
+  std::span<const OutputMap<typename B::Master>> forward(int n, Extent image, std::span<const Host> values,
+                                                         const Observer* observer) {
+    Core& core = *core_;
+    core.pending = nullptr;
+    core.stream.join();
+    TrainingPlan<B>& chosen = plan(n, image);
+    chosen.forward(core.stream, values, core.done, observer);
+    core.results.resize(Net::outputs.size());
+    core.outputs.clear();
+    for (std::size_t i = 0; i < Net::outputs.size(); ++i) {
+      core.results[i].resize(static_cast<std::size_t>(n * chosen.extent(i).size()));
+      chosen.result(core.stream, i, std::span(core.results[i]));
+      core.outputs.push_back({n, chosen.extent(i), core.results[i]});
+    }
+    core.pending = &chosen;
+    return core.outputs;
+  }
+
+  void check_rate() const {
+    if (core_->has_rate) return;
+    throw_error<OptionError>(
+        "trainer: a step needs a learning rate, and none was set: call set_learning_rate() before it");
+  }
+  /// The update from the gradients of `images` images that metrics know of.
+  void apply(int images) {
+    auto& stream = core_->stream;
+    auto& store = core_->store;
+    stream.join();
+    B::guard(stream, store.gradients(), static_cast<std::int64_t>(store.size()), std::int64_t{images},
+             core_->control.data(), core_->metrics.data());
+    core_->update.run(stream, core_->control.data(), store.update_arrays());
+  }
 
   /// Forward and backward passes over a batch, part by part.
   void run(const Images& images, std::span<const std::int32_t> labels, double* metrics, const Ready& ready,
            const Observer* observer, Profile* profile) {
+    static_assert(Net::layers.empty() || Net::classes > 0,
+                  "Trainer: Net has no Classes<K>; call forward(), backward()");
     Core& core = *core_;
+    core.pending = nullptr;  // its memory is used again
+    core.done = 0;
     const int most = core.options.micro_batch == 0 ? images.n : core.options.micro_batch;
     if (most >= images.n) {
       TrainingPlan<B>& whole = plan(images);
       upload_images(images.n);
-      return whole.run(core.stream, images, labels, core.control.data(), metrics, 0, ready, observer, profile);
+      return whole.run(core.stream, images.values, labels, core.control.data(), metrics, 0, ready, observer, profile);
     }
-    detail::check_values(images, {images.h, images.w, images.c});
+    detail::check_values(images.values.size(), images.n, {images.h, images.w, images.c});
     const auto each = static_cast<std::size_t>(Extent{images.h, images.w, images.c}.size());
     upload_images(images.n);
     for (int done = 0; done < images.n; done += most) {
@@ -321,9 +413,8 @@ class Trainer {
       const auto first = static_cast<std::size_t>(done), some = static_cast<std::size_t>(n);
       const Images part(images.values.subspan(first * each, some * each), n, images.h, images.w, images.c);
       const bool last = done + n == images.n;
-      plan(part).run(core.stream, part, labels.subspan(first, some), core.control.data(), metrics, done,
-                     last ? ready : Ready(detail::ignore_bucket), observer,
-                     n == most ? profile : nullptr);
+      plan(part).run(core.stream, part.values, labels.subspan(first, some), core.control.data(), metrics, done,
+                     last ? ready : Ready(detail::ignore_bucket), observer, n == most ? profile : nullptr);
     }
   }
 

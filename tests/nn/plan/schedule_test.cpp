@@ -30,7 +30,8 @@ void check(const std::vector<Unit>& units, const std::vector<TrainingEvent>& eve
   CHECK(count(events, TrainingPass::loss) == 1);
   const int loss = time_of(events, TrainingPass::loss, n - 1);
   for (int i = 0; i < n; ++i) {
-    const int forward = time_of(events, TrainingPass::forward, i), backward = time_of(events, TrainingPass::backward, i);
+    const int forward = time_of(events, TrainingPass::forward, i),
+              backward = time_of(events, TrainingPass::backward, i);
     const int again = time_of(events, TrainingPass::recompute, i);
     CHECK(forward < loss);
     CHECK(loss < backward);

@@ -28,7 +28,8 @@ class HostCrossEntropy {
   void run(HostStream&, const T* logits, const std::int32_t* labels, const double* control, T* dlogits,
            double* metrics) const {
     const int classes = shape_.classes;
-    const double scale = control[static_cast<int>(StepControl::loss_scale)] / control[static_cast<int>(StepControl::images)];
+    const double scale =
+        control[static_cast<int>(StepControl::loss_scale)] / control[static_cast<int>(StepControl::images)];
     const double rest = shape_.smoothing / classes;
     T* const gradients = dlogits;
     bool finite = is_finite(metrics[static_cast<int>(Metric::loss)]);

@@ -34,23 +34,27 @@ struct HostMemory {
 
   // Maps and learned tensors lie as on the host, dense and in the order of files.
   static std::size_t map_size(const MapShape& shape) { return static_cast<std::size_t>(shape.size()); }
-  static void upload_map(HostStream&, std::span<const float> from, const MapShape& shape, TypedPointer to) {
+  template <class Host>
+  static void upload_map(HostStream&, std::span<const Host> from, const MapShape& shape, TypedPointer to) {
     with_type(to.type(), [&]<class T>(T) {
       T* const numbers = to;
       if constexpr (std::is_integral_v<T>) {
         const float inverse = 1 / shape.formats.x.value_or(NumberFormat()).scale;
-        std::transform(from.begin(), from.end(), numbers, [=](float x) { return saturated<T>(x * inverse); });
+        std::transform(from.begin(), from.end(), numbers,
+                       [=](Host x) { return saturated<T>(static_cast<float>(x) * inverse); });
       } else {
         convert(from, numbers);
       }
     });
   }
-  static void download_map(HostStream& stream, ConstTypedPointer from, const MapShape& shape, std::span<double> to) {
+  template <class Host>
+  static void download_map(HostStream& stream, ConstTypedPointer from, const MapShape& shape, std::span<Host> to) {
     stream.join();
     const double scale = shape.formats.x.value_or(NumberFormat()).scale;
     with_type(from.type(), [&]<class T>(T) {
       const T* const numbers = from;
-      std::transform(numbers, numbers + to.size(), to.begin(), [=](T x) { return scale * static_cast<double>(x); });
+      std::transform(numbers, numbers + to.size(), to.begin(),
+                     [=](T x) { return static_cast<Host>(scale * static_cast<double>(x)); });
     });
   }
   static std::size_t tensor_size(const TensorShape& shape) { return static_cast<std::size_t>(shape.size()); }
@@ -77,6 +81,13 @@ struct HostMemory {
   static void blend(HostStream&, const Master* from, Master* to, std::int64_t size, double keep, double take) {
     std::transform(to, to + size, from, to,
                    [=](double kept, double fresh) { return static_cast<Master>(keep * kept + take * fresh); });
+  }
+  static void scale(HostStream&, const double* factor, TypedPointer values, std::int64_t size) {
+    with_type(values.type(), [&]<class T>(T) {
+      T* const numbers = values;
+      std::transform(numbers, numbers + size, numbers,
+                     [by = *factor](T x) { return static_cast<T>(by * static_cast<double>(x)); });
+    });
   }
   static void clear(HostStream&, double* values, std::int64_t size) { std::fill_n(values, size, 0.0); }
   static void finish(HostStream& stream) { stream.join(); }

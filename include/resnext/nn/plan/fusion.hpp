@@ -33,8 +33,9 @@ struct Unit {
 enum class Fusion : std::uint8_t { inference, training };
 
 /// Fuses the rows of a table. An addition goes to the later of its two producers, so no unit has to move.
+/// @param outputs values that are wanted besides, and so are written and stay what they are
 /// @param formats of the values, if they are not all of one type: only numbers of one size are added in place
-inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion,
+inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion, std::span<const int> outputs = {},
                               std::span<const NumberFormat> formats = {}) {
   const std::size_t values = layers.size() + 1;
   std::vector<int> readers(values), last_reader(values, -1), producer(values, -1);
@@ -44,6 +45,10 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion,
       ++readers[static_cast<std::size_t>(value)];
       last_reader[static_cast<std::size_t>(value)] = static_cast<int>(row);
     }
+  }
+  for (const int value : outputs) {
+    ++readers[static_cast<std::size_t>(value)];
+    last_reader[static_cast<std::size_t>(value)] = static_cast<int>(layers.size());
   }
 
   std::vector<Unit> units;
@@ -56,7 +61,8 @@ inline std::vector<Unit> fuse(std::span<const Layer> layers, Fusion fusion,
   // What is written where an addition is at `row`: its sum or, if nothing else reads that, what a ReLU makes of it.
   const auto written_by = [&](int row) {
     const auto sum = static_cast<std::size_t>(layers[static_cast<std::size_t>(row)].output);
-    const Layer* reader = readers[sum] == 1 ? &layers[static_cast<std::size_t>(last_reader[sum])] : nullptr;
+    const auto last = static_cast<std::size_t>(last_reader[sum]);
+    const Layer* reader = readers[sum] == 1 && last < layers.size() ? &layers[last] : nullptr;
     return reader != nullptr && reader->op == LayerOp::relu ? reader->output : static_cast<int>(sum);
   };
   const auto same_size = [&](int a, int b) {

@@ -22,7 +22,6 @@
 #include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
-#include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
 #include <resnext/tensor/number_format.hpp>
 #include <resnext/tensor/typed_pointer.hpp>
@@ -70,21 +69,11 @@ inline std::vector<Extent> checked_extents(std::span<const Layer> layers, int n,
 }
 
 /// @throws ShapeError unless there are as many values as the plan has room for: members of Images can be changed.
-inline void check_values(const Images& images, Extent extent) {
-  const auto expected = static_cast<std::size_t>(images.n * extent.size());
-  if (images.values.size() != expected) {
-    throw_error<ShapeError>("images [N, H, W, C] = [", images.n, ", ", images.h, ", ", images.w, ", ", images.c,
-                            "] have ", expected, " values, but ", images.values.size(), " were given");
-  }
-}
-
-/// @throws ShapeError where logits are of a type that maps cannot have, and no operator is between them.
-template <class B>
-void check_last(std::span<const Layer> layers) {
-  const Layer& last = layers.back();
-  if (!takes<B>(dtype_of<typename B::Master>) && last.op != LayerOp::linear) {
-    throw_error<ShapeError>(last.name.view(), ": ", B::name(),
-                            " expected a network to end with a fully connected layer, found another");
+inline void check_values(std::size_t found, int n, Extent extent) {
+  const auto expected = static_cast<std::size_t>(n * extent.size());
+  if (found != expected) {
+    throw_error<ShapeError>("images [N, H, W, C] = [", n, ", ", extent.h, ", ", extent.w, ", ", extent.c, "] have ",
+                            expected, " values, but ", found, " were given");
   }
 }
 
@@ -108,20 +97,21 @@ class InferencePlan {
   using Master = typename B::Master;  ///< of logits
 
   /// @param layers a layer table that outlives the plan
+  /// @param outputs the values that are wanted, as `outputs` of a network; outlive the plan
   /// @param weights of the network, packed or to be packed; outlive the plan, as `arena` does
   /// @param formats how the values are stored
   /// @throws ShapeError when n images of that extent do not fit the network, OptionError for impossible formats
-  InferencePlan(std::span<const Layer> layers, const typename B::Registry& registry, detail::PackedWeights<B>& weights,
-                detail::Arena<B>& arena, typename B::Stream& stream, int n, Extent image,
-                const ValueFormats& formats = {})
+  InferencePlan(std::span<const Layer> layers, std::span<const int> outputs, const typename B::Registry& registry,
+                detail::PackedWeights<B>& weights, detail::Arena<B>& arena, typename B::Stream& stream, int n,
+                Extent image, const ValueFormats& formats = {})
       : layers_(layers),
+        outputs_(outputs),
         weights_(&weights),
         arena_(&arena),
         n_(n),
         extents_(detail::checked_extents(layers, n, image)),
         formats_(detail::all_formats<B>(layers, formats)),
-        units_(fuse(layers, Fusion::inference, formats_)) {
-    detail::check_last<B>(layers);
+        units_(fuse(layers, Fusion::inference, outputs, formats_)) {
     check_scales(formats);
     place_values();
     build(registry);
@@ -134,13 +124,15 @@ class InferencePlan {
   /// The same.
   InferencePlan& operator=(InferencePlan&&) = default;
 
-  /// Classifies a batch of the plan's extents. The logits `[N, K]` are valid until the next call.
-  std::span<const Master> run(typename B::Stream& stream, const Images& images, const Observer* observer = nullptr,
-                              Profile* profile = nullptr) {
-    detail::check_values(images, extents_[0]);
+  /// Runs a batch of the plan's extents. Returns the first output, the logits `[N, K]` of a classifier, valid until the
+  /// next call.
+  template <class Host>
+  std::span<const Master> run(typename B::Stream& stream, std::span<const Host> images,
+                              const Observer* observer = nullptr, Profile* profile = nullptr) {
+    detail::check_values(images.size(), n_, extents_[0]);
     if (version_ != weights_->version()) pack_all(stream);
     memory_ = arena_->reserve(bytes_);
-    B::upload_map(stream, images.values, map_of(0), value(0));
+    B::upload_map(stream, images, map_of(0), value(0));
     if (profile != nullptr) profile->start();
     for (std::size_t i = 0; i < units_.size(); ++i) {
       run_unit(stream, i);
@@ -150,14 +142,16 @@ class InferencePlan {
       }
       if (observer != nullptr) observe(stream, units_[i], *observer);
     }
-    B::download(stream, static_cast<const Master*>(value(units_.back().output)), std::span(logits_));
-    return logits_;
+    for (std::size_t i = 0; i < outputs_.size(); ++i) download(stream, outputs_[i], std::span(results_[i]));
+    return results_[0];
   }
+  /// An output of the last run: logits `[N, K]` or a map `[N, H, W, C]`.
+  std::span<const Master> result(std::size_t output) const { return results_[output]; }
+  /// Its extent; of logits 1 x 1 x K.
+  Extent extent(std::size_t output) const { return extents_[static_cast<std::size_t>(outputs_[output])]; }
 
   /// True for a batch of the plan's extents.
-  bool fits(const Images& images) const {
-    return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0];
-  }
+  bool fits(int n, Extent image) const { return n == n_ && image == extents_[0]; }
   /// In the order of execution.
   std::span<const Unit> units() const { return units_; }
   /// What the backend chose for a unit.
@@ -183,7 +177,16 @@ class InferencePlan {
                                 typename B::AveragePool, Linear>;
 
   TypedPointer value(int index) { return {memory_ + offsets_[static_cast<std::size_t>(index)], format_of(index).type}; }
-  bool is_logits(int index) const { return index == units_.back().output; }
+  bool is_logits(int index) const { return index > 0 && row(index - 1).op == LayerOp::linear; }
+  /// To the host, densely.
+  template <class Host>
+  void download(typename B::Stream& stream, int index, std::span<Host> to) {
+    if (is_logits(index)) {
+      B::download(stream, static_cast<const Master*>(value(index)), to);
+    } else {
+      B::download_map(stream, value(index), map_of(index), to);
+    }
+  }
 
   /// Integers stand for nothing without a scale.
   void check_scales(const ValueFormats& chosen) const {
@@ -221,11 +224,11 @@ class InferencePlan {
         intervals.push_back({size_of(unit.output), step, step});
       }
     }
-    touch(units_.back().output, static_cast<int>(units_.size()));
+    for (const int output : outputs_) touch(output, static_cast<int>(units_.size()));
     scratch_ = plan_memory(intervals, B::alignment);
     offsets_.resize(extents_.size());
     for (std::size_t i = 0; i < offsets_.size(); ++i) offsets_[i] = intervals[interval_of[i]].offset;
-    logits_.resize(count_of(units_.back().output));
+    for (const int output : outputs_) results_.emplace_back(count_of(output));
   }
 
   void build(const typename B::Registry& registry) {
@@ -368,11 +371,7 @@ class InferencePlan {
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
     const Extent extent = extents_[static_cast<std::size_t>(unit.output)];
     std::vector<double> values(count_of(unit.output));
-    if (is_logits(unit.output)) {
-      B::download(stream, static_cast<const Master*>(value(unit.output)), std::span(values));
-    } else {
-      B::download_map(stream, value(unit.output), map_of(unit.output), std::span(values));
-    }
+    download(stream, unit.output, std::span(values));
     observer(row(unit.output - 1).name, extent, values);
   }
 
@@ -386,6 +385,7 @@ class InferencePlan {
   static TensorShape channels_of(const Layer& layer) { return {1, {layer.out, 1, 1, 1}}; }
 
   std::span<const Layer> layers_;
+  std::span<const int> outputs_;
   detail::PackedWeights<B>* weights_;
   detail::Arena<B>* arena_;
   int n_;
@@ -393,13 +393,13 @@ class InferencePlan {
   std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   std::vector<Operator> operators_;
-  std::vector<Block*> blocks_;        // of each unit, or null
-  int version_ = 0;                   // of the weights
-  std::vector<std::size_t> offsets_;  // of each value, in the arena
-  std::size_t scratch_ = 0;           // offset in the arena
-  std::size_t bytes_ = 0;             // of the arena that are used
-  std::byte* memory_ = nullptr;       // the arena, during a run
-  std::vector<Master> logits_;
+  std::vector<Block*> blocks_;                // of each unit, or null
+  int version_ = 0;                           // of the weights
+  std::vector<std::size_t> offsets_;          // of each value, in the arena
+  std::size_t scratch_ = 0;                   // offset in the arena
+  std::size_t bytes_ = 0;                     // of the arena that are used
+  std::byte* memory_ = nullptr;               // the arena, during a run
+  std::vector<std::vector<Master>> results_;  // of each output
 };
 
 }  // namespace resnext

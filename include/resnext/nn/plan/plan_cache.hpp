@@ -6,7 +6,7 @@
 #include <list>
 #include <utility>
 
-#include <resnext/tensor/images.hpp>
+#include <resnext/model/layer.hpp>
 
 namespace resnext::detail {
 
@@ -14,10 +14,10 @@ namespace resnext::detail {
 template <class Plan, std::size_t most>
 class PlanCache {
  public:
-  /// The plan that fits the images, or null.
-  Plan* find(const Images& images) {
+  /// The plan for n images of that extent, or null.
+  Plan* find(int n, Extent image) {
     for (auto at = plans_.begin(); at != plans_.end(); ++at) {
-      if (!at->fits(images)) continue;
+      if (!at->fits(n, image)) continue;
       plans_.splice(plans_.begin(), plans_, at);
       return &plans_.front();
     }

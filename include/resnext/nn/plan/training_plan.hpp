@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -17,7 +18,6 @@
 #include <resnext/nn/plan/inference_plan.hpp>
 #include <resnext/nn/plan/schedule.hpp>
 #include <resnext/nn/plan/value_formats.hpp>
-#include <resnext/tensor/images.hpp>
 #include <resnext/tensor/memory_plan.hpp>
 #include <resnext/tensor/number_format.hpp>
 #include <resnext/tensor/typed_pointer.hpp>
@@ -26,11 +26,11 @@ namespace resnext {
 
 /// What a plan for training steps is made for.
 struct TrainingPlanOptions {
-  double label_smoothing = 0;  ///< 0 for one-hot targets
-  int ghost_batch = 0;         ///< images that share batch statistics, the last ones may be fewer; 0 for all
-  ValueFormats formats{};      ///< how the values are stored, as `Scalar` or as `Master`
-  bool recompute = false;      ///< forget the inside of blocks, and compute it again: less memory, more time
-  bool accumulates = false;    ///< other images of the same step may be run before
+  double label_smoothing = 0;   ///< 0 for one-hot targets
+  int ghost_batch = 0;          ///< images that share batch statistics, the last ones may be fewer; 0 for all
+  ValueFormats formats{};       ///< how the values are stored, as `Scalar` or as `Master`
+  bool recompute = false;       ///< forget the inside of blocks, and compute it again: less memory, more time
+  bool input_gradient = false;  ///< what the network begins at has a gradient
 };
 
 /// Operators, memory and order of a forward and a backward pass. Running allocates nothing and reads no host scalar.
@@ -42,26 +42,31 @@ class TrainingPlan {
   using Gradient = typename B::Gradient;  ///< of the gradients of what is learned
   using Store = ParameterStore<B>;        ///< where the learned tensors live
 
-  /// @param state gives names and shapes; the numbers live in `store`. Both outlive the plan, as `arena` does, in which
-  /// it calculates.
+  /// @param state gives names and shapes; the numbers live in `store`
+  /// @param outputs the values that are wanted, as `outputs` of a network
+  /// @param arena the memory to calculate in; @param shares the same for gradients that are to be added to others. All
+  /// outlive the plan.
   /// @throws ShapeError when n images of that extent do not fit, or a batch norm would see one value a channel;
   /// OptionError for impossible formats
-  TrainingPlan(const typename B::Registry& registry, const StateDict& state, Store& store, detail::Arena<B>& arena,
-               int n, Extent image, const TrainingPlanOptions& options = {})
+  TrainingPlan(const typename B::Registry& registry, const StateDict& state, std::span<const int> outputs, Store& store,
+               detail::Arena<B>& arena, detail::Arena<B>& shares, int n, Extent image,
+               const TrainingPlanOptions& options = {})
       : layers_(state.layers()),
+        outputs_(outputs),
         store_(&store),
         arena_(&arena),
+        shares_(&shares),
         n_(n),
         ghost_batch_(options.ghost_batch),
         extents_(detail::checked_extents(layers_, n, image)),
         formats_(detail::all_formats<B>(layers_, options.formats)),
-        units_(fuse(layers_, Fusion::training)),
+        units_(fuse(layers_, Fusion::training, outputs)),
         events_(schedule(units_, options.recompute)),
-        loss_(LossShape{n, layers_.back().out, options.label_smoothing}) {
-    detail::check_last<B>(layers_);
+        input_gradient_(options.input_gradient) {
     check_types();
+    if (is_logits(outputs[0])) loss_.emplace(LossShape{n, row(outputs[0] - 1).out, options.label_smoothing});
     build(registry, state);
-    if (options.accumulates) reserve_shares();
+    measure_shares();
     place_forward();
     place_backward();
     allocate();
@@ -73,55 +78,69 @@ class TrainingPlan {
   TrainingPlan& operator=(TrainingPlan&&) = default;
 
   /// True for a batch of the plan's extents.
-  bool fits(const Images& images) const {
-    return images.n == n_ && Extent{images.h, images.w, images.c} == extents_[0];
-  }
+  bool fits(int n, Extent image) const { return n == n_ && image == extents_[0]; }
 
-  /// Forward pass, loss, backward pass. Afterwards the store's gradients are those of the losses' sum over the images of
-  /// `StepControl`, times the loss scale.
+  /// Called with each bucket of gradients as soon as it is complete.
+  using Ready = std::function<void(const typename Store::Bucket&)>;
+
+  /// Forward pass, loss, backward pass of a network that ends in logits. Afterwards the store's gradients are those of
+  /// the losses' sum over the images of `StepControl`, times the loss scale.
   /// @param control the `StepControl` numbers, in backend memory
   /// @param metrics the `Metric` sums, in backend memory, added to
   /// @param done images of the same step that were run before: gradients are added to theirs, and batch norms'
   /// statistics are averaged with theirs
-  /// @param ready called with each bucket of gradients as soon as it is complete
-  void run(typename B::Stream& stream, const Images& images, std::span<const std::int32_t> labels,
-           const double* control, double* metrics, int done,
-           const std::function<void(const typename Store::Bucket&)>& ready, const Observer* observer = nullptr,
+  void run(typename B::Stream& stream, std::span<const float> images, std::span<const std::int32_t> labels,
+           const double* control, double* metrics, int done, const Ready& ready, const Observer* observer = nullptr,
            Profile* profile = nullptr) {
-    detail::check_values(images, extents_[0]);
+    forward(stream, images, done, observer, profile);
+    B::upload(stream, labels, at<std::int32_t>(labels_));
+    loss_->run(stream, static_cast<const Master*>(value(outputs_[0])), at<std::int32_t>(labels_), control,
+               at<Master>(output_gradients_[0]), metrics);
+    run_backward(stream, ready, profile);
+  }
+
+  /// The forward pass, after which result() has the outputs; backward() may follow.
+  template <class Host>
+  void forward(typename B::Stream& stream, std::span<const Host> images, int done, const Observer* observer = nullptr,
+               Profile* profile = nullptr) {
+    detail::check_values(images.size(), n_, extents_[0]);
     memory_ = arena_->reserve(scratch_offset_ + scratch_);
     adds_ = done > 0;
-    B::upload_map(stream, images.values, map_of(0), value(0));
-    B::upload(stream, labels, at<std::int32_t>(labels_));
+    if (adds_) shares_->reserve(share_size_);
+    B::upload_map(stream, images, map_of(0), value(0));
     if (profile != nullptr) profile->start();
-    std::size_t bucket = 0;
     for (const TrainingEvent& event : events_) {
-      const auto i = static_cast<std::size_t>(event.unit);
-      again_ = event.pass == TrainingPass::recompute || event.pass == TrainingPass::backward;
-      switch (event.pass) {
-        case TrainingPass::forward:
-        case TrainingPass::recompute:
-          forward(stream, units_[i], steps_[i]);
-          if (observer != nullptr && !again_) observe(stream, units_[i], *observer);
-          break;
-        case TrainingPass::loss:
-          loss_.run(stream, static_cast<const Master*>(value(units_[i].output)), at<std::int32_t>(labels_), control,
-                    at<Master>(loss_gradient_), metrics);
-          if (adds_) average_statistics(stream, done);
-          continue;
-        case TrainingPass::backward:
-          backward(stream, units_[i], steps_[i]);
-          break;
-      }
-      if (profile != nullptr) {
-        B::finish(stream);
-        profile->lap([&] { return describe(i, event.pass); });
-      }
-      if (event.pass != TrainingPass::backward) continue;
-      while (bucket < store_->buckets().size() && store_->buckets()[bucket].row >= units_[i].row) {
-        ready(store_->buckets()[bucket++]);
-      }
+      if (event.pass == TrainingPass::loss) break;
+      run_event(stream, event, observer, profile);
     }
+    if (adds_) average_statistics(stream, done);
+  }
+  /// An output of the forward pass, before anything else is run. Waits.
+  void result(typename B::Stream& stream, std::size_t output, std::span<Master> to) {
+    download(stream, outputs_[output], to);
+  }
+  /// The extent of what comes in.
+  Extent input() const { return extents_[0]; }
+  /// That of an output; of logits 1 x 1 x K.
+  Extent extent(std::size_t output) const { return extents_[static_cast<std::size_t>(outputs_[output])]; }
+
+  /// The backward pass from gradients of the outputs, as result() has them, which are multiplied by the loss scale.
+  void backward(typename B::Stream& stream, std::span<const std::span<const Master>> gradients, const double* control) {
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      const TypedPointer to = gradient(output_gradients_[i], outputs_[i]);
+      if (is_logits(outputs_[i])) {
+        B::upload(stream, gradients[i], static_cast<Master*>(to));
+      } else {
+        B::upload_map(stream, gradients[i], map_of(outputs_[i]), to);
+      }
+      B::scale(stream, control + static_cast<int>(StepControl::loss_scale), to, size_in_numbers(outputs_[i]));
+    }
+    run_backward(
+        stream, [](const auto&) {}, nullptr);
+  }
+  /// The gradient of what the network begins at, times the loss scale, after a backward pass. Waits.
+  void download_input_gradient(typename B::Stream& stream, std::span<Master> to) {
+    B::download_map(stream, ConstTypedPointer(gradient(input_contributions_[0], 0)), map_of(0), to);
   }
 
   /// In the order in which they run.
@@ -146,7 +165,7 @@ class TrainingPlan {
     explicit Step(Operator chosen) : op(std::move(chosen)) {}
 
     Operator op;
-    std::size_t weight = none, bias = none;    // in the store's flat arrays
+    std::size_t weight = none, bias = none;  // in the store's flat arrays
     std::size_t weight_size = 0, bias_size = 0;
     std::size_t mean = none, variance = none;  // in the store's statistics
     std::size_t kept = none;                   // interval: packed weights, saved statistics
@@ -168,11 +187,13 @@ class TrainingPlan {
   }
   Dtype type_of(int index) const { return formats_[static_cast<std::size_t>(index)].type; }
   std::size_t count_of(int index) const { return static_cast<std::size_t>(map_of(index).size()); }
-  bool is_logits(int index) const { return index == units_.back().output; }
+  bool is_logits(int index) const { return index > 0 && row(index - 1).op == LayerOp::linear; }
+  std::int64_t size_in_numbers(int index) const {
+    return is_logits(index) ? map_of(index).size() : static_cast<std::int64_t>(B::map_size(map_of(index)));
+  }
   /// Bytes of a value, and of its gradient.
   std::size_t size_of(int index) const {
-    return is_logits(index) ? count_of(index) * sizeof(Master)
-                            : B::map_size(map_of(index)) * dtype_size(type_of(index));
+    return static_cast<std::size_t>(size_in_numbers(index)) * dtype_size(type_of(index));
   }
   template <class Number>
   Number* at(std::size_t interval) {
@@ -275,15 +296,14 @@ class TrainingPlan {
 
   /// Where a unit's share of the gradients is while others are summed up already: a gradient of a tensor is as large as
   /// the tensor's place in the store.
-  void reserve_shares() {
-    for (const Step& step : steps_) {
-      if (step.weight == none) continue;
-      const auto bytes = [&](std::size_t numbers) {
-        return (numbers * sizeof(Gradient) + B::alignment - 1) / B::alignment * B::alignment;
-      };
-      bias_share_ = std::max(bias_share_, bytes(step.weight_size));
-      share_size_ = std::max(share_size_, bytes(step.weight_size) + bytes(step.bias_size));
-    }
+  void measure_shares() {
+    const auto most = [&](std::size_t Step::*numbers) {
+      std::size_t count = 0;
+      for (const Step& step : steps_) count = std::max(count, step.*numbers);
+      return (count * sizeof(Gradient) + B::alignment - 1) / B::alignment * B::alignment;
+    };
+    bias_share_ = most(&Step::weight_size);
+    share_size_ = bias_share_ + most(&Step::bias_size);
   }
 
   /// Values live from their unit to their last reader, the backward pass included. One that is computed again has two
@@ -318,7 +338,7 @@ class TrainingPlan {
           if (unit.other >= 0) touch_latest(unit.other, time);
           break;
         case TrainingPass::loss:
-          touch(value_, unit.output, time);
+          for (const int output : outputs_) touch(value_, output, time);
           labels_ = add_interval(static_cast<std::size_t>(n_) * sizeof(std::int32_t), 0, time);
           break;
         case TrainingPass::backward:
@@ -350,10 +370,8 @@ class TrainingPlan {
       contribute(index, step.dy[0]);
       return step.dy[0];
     };
-    const int last = units_.back().output;
     const int loss = time_of(TrainingPass::loss, static_cast<int>(units_.size()) - 1);
-    loss_gradient_ = add_interval(size_of(last), loss, loss);
-    contribute(last, loss_gradient_);
+    for (const int output : outputs_) output_gradients_.push_back(fresh(output, loss));
     for (int time = 0; time < static_cast<int>(events_.size()); ++time) {
       const auto [pass, i] = events_[static_cast<std::size_t>(time)];
       if (pass != TrainingPass::backward) continue;
@@ -375,19 +393,55 @@ class TrainingPlan {
           step.dx = in_place_of_dy(step, unit, unit.input, time);
           break;
         default:
-          if (unit.input != 0) step.dx = fresh(unit.input, time);
+          if (unit.input != 0 || input_gradient_) step.dx = fresh(unit.input, time);
           break;
       }
+    }
+    input_contributions_ = contributions[0];
+    for (const std::size_t interval : input_contributions_) {
+      intervals_[interval].last = static_cast<int>(events_.size());
     }
   }
 
   void allocate() {
     scratch_offset_ = plan_memory(intervals_, B::alignment);
-    scratch_ += share_size_;
     arena_->reserve(scratch_offset_ + scratch_);
   }
 
-  void forward(typename B::Stream& stream, const Unit& unit, Step& step) {
+  void run_event(typename B::Stream& stream, const TrainingEvent& event, const Observer* observer, Profile* profile) {
+    const auto i = static_cast<std::size_t>(event.unit);
+    again_ = event.pass == TrainingPass::recompute || event.pass == TrainingPass::backward;
+    if (event.pass == TrainingPass::backward) {
+      backward_unit(stream, units_[i], steps_[i]);
+    } else {
+      forward_unit(stream, units_[i], steps_[i]);
+    }
+    if (profile != nullptr) {
+      B::finish(stream);
+      profile->lap([&] { return describe(i, event.pass); });
+    }
+    if (observer != nullptr && event.pass == TrainingPass::forward) observe(stream, units_[i], *observer);
+  }
+
+  void run_backward(typename B::Stream& stream, const Ready& ready, Profile* profile) {
+    std::size_t bucket = 0;
+    const auto loss = std::find_if(events_.begin(), events_.end(),
+                                   [](const TrainingEvent& event) { return event.pass == TrainingPass::loss; });
+    for (auto event = loss + 1; event != events_.end(); ++event) {
+      run_event(stream, *event, nullptr, profile);
+      if (event->pass != TrainingPass::backward) continue;
+      const int row = units_[static_cast<std::size_t>(event->unit)].row;
+      while (bucket < store_->buckets().size() && store_->buckets()[bucket].row >= row) {
+        ready(store_->buckets()[bucket++]);
+      }
+    }
+    for (std::size_t i = 1; i < input_contributions_.size(); ++i) {
+      B::accumulate(stream, ConstTypedPointer(gradient(input_contributions_[i], 0)),
+                    gradient(input_contributions_[0], 0), size_in_numbers(0));
+    }
+  }
+
+  void forward_unit(typename B::Stream& stream, const Unit& unit, Step& step) {
     const ConstTypedPointer x = value(unit.input), other = value(unit.other);
     const TypedPointer y = value(unit.output);
     const Master* weights = store_->weights();
@@ -409,14 +463,13 @@ class TrainingPlan {
     }
   }
 
-  void backward(typename B::Stream& stream, const Unit& unit, Step& step) {
+  void backward_unit(typename B::Stream& stream, const Unit& unit, Step& step) {
     auto* norm = std::get_if<typename B::BatchNorm>(&step.op);
     // A batch norm adds a second contribution on the way; all others are added beforehand.
     const std::size_t taken = norm != nullptr ? 2 : 1;
     const TypedPointer dy = gradient(step.dy[0], unit.output);
     for (std::size_t i = taken; i < step.dy.size(); ++i) {
-      B::accumulate(stream, ConstTypedPointer(gradient(step.dy[i], unit.output)), dy,
-                    static_cast<std::int64_t>(B::map_size(map_of(unit.output))));
+      B::accumulate(stream, ConstTypedPointer(gradient(step.dy[i], unit.output)), dy, size_in_numbers(unit.output));
     }
     const TypedPointer dy2 = gradient(taken == 2 && step.dy.size() > 1 ? step.dy[1] : none, unit.output);
     const ConstTypedPointer x = value(unit.input), y = value(unit.output);
@@ -447,8 +500,7 @@ class TrainingPlan {
       average_pool->backward(stream, ConstTypedPointer(dy), dx);
     } else {
       std::get<typename B::Linear>(step.op).backward(stream, x, operand(unit, step.weight),
-                                                     static_cast<const Master*>(dy), dx, dweights, dbias,
-                                                     scratch());
+                                                     static_cast<const Master*>(dy), dx, dweights, dbias, scratch());
     }
     if (!adds_ || step.weight == none) return;
     B::accumulate(stream, static_cast<const Gradient*>(dweights), gradients + step.weight,
@@ -468,7 +520,7 @@ class TrainingPlan {
   Profile::Row describe(std::size_t index, TrainingPass pass) const {
     const Unit& unit = units_[index];
     std::int64_t macs = layer_macs(row(unit.row), extents_[static_cast<std::size_t>(unit.output)]);
-    if (pass == TrainingPass::backward) macs *= unit.input == 0 ? 1 : 2;  // the images need no gradient
+    if (pass == TrainingPass::backward) macs *= unit.input == 0 && !input_gradient_ ? 1 : 2;  // images need no gradient
     const std::string_view word = pass == TrainingPass::forward    ? "forward "
                                   : pass == TrainingPass::backward ? "backward "
                                                                    : "recompute ";
@@ -478,32 +530,43 @@ class TrainingPlan {
 
   void observe(typename B::Stream& stream, const Unit& unit, const Observer& observer) {
     std::vector<double> values(count_of(unit.output));
-    if (is_logits(unit.output)) {
-      B::download(stream, static_cast<const Master*>(value(unit.output)), std::span(values));
-    } else {
-      B::download_map(stream, ConstTypedPointer(value(unit.output)), map_of(unit.output), std::span(values));
-    }
+    download(stream, unit.output, std::span(values));
     observer(row(unit.output - 1).name, extents_[static_cast<std::size_t>(unit.output)], values);
   }
 
-  std::byte* scratch() { return memory_ + scratch_offset_ + share_size_; }
-  Gradient* share(std::size_t offset) { return reinterpret_cast<Gradient*>(memory_ + scratch_offset_ + offset); }
+  /// To the host, densely.
+  template <class Host>
+  void download(typename B::Stream& stream, int index, std::span<Host> to) {
+    if (is_logits(index)) {
+      B::download(stream, static_cast<const Master*>(value(index)), to);
+    } else {
+      B::download_map(stream, ConstTypedPointer(value(index)), map_of(index), to);
+    }
+  }
+
+  std::byte* scratch() { return memory_ + scratch_offset_; }
+  Gradient* share(std::size_t offset) { return reinterpret_cast<Gradient*>(shares_->reserve(share_size_) + offset); }
 
   std::span<const Layer> layers_;
+  std::span<const int> outputs_;
   Store* store_;
   detail::Arena<B>* arena_;
+  detail::Arena<B>* shares_;
   int n_;
   int ghost_batch_;  // images; 0 for the whole batch
   std::vector<Extent> extents_;
   std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   std::vector<TrainingEvent> events_;
-  typename B::CrossEntropy loss_;
+  bool input_gradient_;
+  std::optional<typename B::CrossEntropy> loss_;  // of logits
   std::vector<Step> steps_;
   std::vector<MemoryInterval> intervals_;
-  std::vector<std::size_t> value_;              // interval of each value
-  std::vector<std::size_t> second_value_;       // the same of what is computed again
-  std::size_t labels_ = 0, loss_gradient_ = 0;  // intervals
+  std::vector<std::size_t> value_;                // interval of each value
+  std::vector<std::size_t> second_value_;         // the same of what is computed again
+  std::size_t labels_ = 0;                        // interval
+  std::vector<std::size_t> output_gradients_;     // intervals, of each output
+  std::vector<std::size_t> input_contributions_;  // intervals: the first gets the gradient of what comes in
   std::size_t scratch_ = 0, scratch_offset_ = 0;
   std::size_t share_size_ = 0, bias_share_ = 0;  // bytes of a unit's gradients, and where that of the bias is
   // During a run:

@@ -59,7 +59,7 @@ inline std::string_view value_name(std::span<const Layer> layers, int value) {
   return value == 0 ? std::string_view("the images") : layers[static_cast<std::size_t>(value - 1)].name.view();
 }
 
-/// The format of every value of the table; the last one's is `Master`.
+/// The format of every value of the table; that of logits is `Master`.
 /// @throws OptionError for a type that the backend does not take
 template <class B>
 std::vector<NumberFormat> all_formats(std::span<const Layer> layers, const ValueFormats& chosen) {
@@ -79,7 +79,7 @@ std::vector<NumberFormat> all_formats(std::span<const Layer> layers, const Value
     }
     formats[static_cast<std::size_t>(value)] = *format;
   }
-  formats.back() = {dtype_of<typename B::Master>, 1};
+  if (layers.back().op == LayerOp::linear) formats.back() = {dtype_of<typename B::Master>, 1};
   return formats;
 }
 
