@@ -51,7 +51,7 @@ struct OtherRank {
 
 }  // namespace
 
-TEST_CASE("frozen tensors keep every bit, and running statistics go on") {
+TEST_CASE("frozen tensors keep every bit, and running statistics of frozen batch norms too") {
   const RandomBatch batch("frozen", 4, 8, 8, 3, Net::classes);
   TrainerOptions options;
   options.group_of = [](const StateEntry& entry) {
@@ -61,8 +61,120 @@ TEST_CASE("frozen tensors keep every bit, and running statistics go on") {
   for (const auto& slot : start.tensors()) {
     CAPTURE(slot.entry.name().view());
     const bool kept = std::ranges::equal(start[slot], end[slot]);
-    CHECK(kept == ((slot.entry.learned() && slot.entry.prefix.view() != "fc") || slot.size == 0));
+    CHECK(kept == (slot.entry.prefix.view() != "fc" || slot.size == 0));
   }
+}
+
+TEST_CASE("what is frozen has no gradient, and all others the gradient that they had") {
+  const RandomBatch batch("frozen", 4, 8, 8, 3, Net::classes);
+  const auto start = random_parameters<Net>(43);
+  Trainer<Net, B> whole(start);
+  whole.compute_gradients(batch.images(), batch.labels);
+  const auto expected = whole.gradients();
+  const auto check = [&](auto is_frozen) {
+    TrainerOptions options;
+    options.group_of = [&](const StateEntry& entry) {
+      return ParameterGroup{.frozen = is_frozen(entry.name().view(), entry.rank)};
+    };
+    for (const bool recompute : {false, true}) {
+      options.recompute = recompute;
+      Trainer<Net, B> trainer(start, options);
+      trainer.set_learning_rate(0.1);
+      for (const int micro : {0, 1}) {
+        if (micro == 0) {
+          trainer.compute_gradients(batch.images(), batch.labels);
+        } else {  // after an update, so that memory is not fresh
+          trainer.step(batch.images(), batch.labels);
+          trainer.restore(start, Parameters<Net>());
+          trainer.compute_gradients(batch.images(), batch.labels);
+        }
+        const auto found = trainer.gradients();
+        for (const auto& slot : found.tensors()) {
+          if (!slot.entry.learned()) continue;
+          CAPTURE(slot.entry.name().view());
+          if (is_frozen(slot.entry.name().view(), slot.entry.rank)) {
+            CHECK(std::ranges::all_of(found[slot], [](float x) { return x == 0; }));
+          } else {
+            CHECK(std::ranges::equal(found[slot], expected[slot]));
+          }
+        }
+      }
+    }
+    return Trainer<Net, B>(start, options);
+  };
+  check([](std::string_view name, int) { return name == "conv1.weight"; });
+  check([](std::string_view, int rank) { return rank == 4; });                   // all convolutions
+  check([](std::string_view name, int) { return name.ends_with("bn2.bias"); });  // half of a batch norm is trained on
+  check([](std::string_view name, int) { return name == "fc.weight"; });
+  check([](std::string_view name, int) { return name.starts_with("fc."); });
+  check([](std::string_view name, int) { return name.starts_with("layer2.0.conv"); });
+}
+
+TEST_CASE("frozen batch norms normalise by their running statistics, and pass the slope on") {
+  using Deep = Network<Template<CifarStem<6>, Bottleneck<2, 3>, Planes<4>, Stage<2>, Stage<1>, Features<2>>>;
+  const RandomBatch batch("norms", 2, 8, 8, 3, 2);
+  const auto start = random_parameters<Deep>(44);
+  TrainerOptions options;
+  options.loss_scale = 4;
+  options.group_of = [](const StateEntry& entry) { return ParameterGroup{.frozen = entry.rank == 1}; };
+  Trainer<Deep, B> trainer(start, options);
+  Classifier<Deep, B> classify(start);
+  const auto found = trainer.forward(batch.images())[0].values;
+  const auto expected = classify.forward(batch.images())[0].values;
+  double largest = 0;
+  for (const double x : expected) largest = std::max(largest, std::abs(x));
+  for (std::size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - expected[i]) < 1e-6 * largest);
+
+  std::vector<double> direction(found.size());
+  for (std::size_t i = 0; i < direction.size(); ++i) direction[i] = RandomStream(5, "direction").uniform(i) - 0.5;
+  const std::vector<std::span<const double>> gradients = {direction};
+  trainer.backward(gradients);
+  const auto slopes = trainer.gradients();
+  const auto loss = [&](const Parameters<Deep>& parameters) {
+    Trainer<Deep, B> other(parameters, options);
+    const auto values = other.forward(batch.images())[0].values;
+    double sum = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) sum += values[i] * direction[i];
+    return sum;
+  };
+  for (const char* name :
+       {"conv1.weight", "layer1.0.conv2.weight", "layer1.1.conv1.weight", "layer2.0.downsample.0.weight"}) {
+    CAPTURE(name);
+    for (const std::size_t i : {std::size_t{1}, std::size_t{5}}) {
+      auto above = start, below = start;
+      above[name][i] += 0x1p-15f;
+      below[name][i] -= 0x1p-15f;
+      CHECK(slopes[name][i] / 4 == doctest::Approx((loss(above) - loss(below)) / 0x1p-14).epsilon(2e-3));
+    }
+  }
+  trainer.set_learning_rate(0.1);
+  trainer.update();
+  const auto end = trainer.parameters();
+  for (const auto& slot : start.tensors()) {
+    if (slot.size > 0) CHECK(std::ranges::equal(start[slot], end[slot]) == (slot.entry.rank == 1));
+  }
+}
+
+TEST_CASE("a frozen backbone takes no memory for gradients") {
+  using Deep = Network<Template<CifarStem<8>, Bottleneck<2, 4>, Planes<8>, Stage<4>, Stage<4>, Classes<5>>>;
+  const RandomBatch batch("backbone", 4, 16, 16, 3, 5);
+  const auto bytes = [&](std::string_view trained) {
+    TrainerOptions options;
+    options.group_of = [=](const StateEntry& entry) {
+      return ParameterGroup{.frozen = !entry.name().view().starts_with(trained)};
+    };
+    Trainer<Deep, B> trainer(random_parameters<Deep>(45), options);
+    trainer.set_learning_rate(0.1);
+    trainer.step(batch.images(), batch.labels);
+    const auto& events = trainer.plan(batch.images()).events();
+    const auto backward = std::count_if(events.begin(), events.end(),
+                                        [](const TrainingEvent& e) { return e.pass == TrainingPass::backward; });
+    if (trained == "fc") CHECK(backward == 1);
+    return trainer.activation_bytes();
+  };
+  const std::size_t all = bytes(""), upper = bytes("layer2"), head = bytes("fc");
+  CHECK(upper < all * 2 / 3);
+  CHECK(head < all / 4);
 }
 
 TEST_CASE("a group has a rate and a decay of its own") {

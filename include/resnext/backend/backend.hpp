@@ -46,14 +46,13 @@ struct UpdateSegment {
   std::size_t size = 0;     ///< in numbers
   double rate = 1;          ///< times the learning rate
   double weight_decay = 0;  ///< share of the weight that is added to its gradient
-  bool frozen = false;      ///< stays what it is
 };
 
 /// What stays the same from update to update.
 struct UpdateOptions {
-  double momentum = 0.9;  ///< what stays of the velocity
-  bool nesterov = false;  ///< look ahead by one more momentum
-  double clip_norm = 0;   ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
+  double momentum = 0.9;             ///< what stays of the velocity
+  bool nesterov = false;             ///< look ahead by one more momentum
+  double clip_norm = 0;              ///< the longest gradient of all segments, longer ones are shortened; 0: any
   double statistics_momentum = 0.1;  ///< share of a batch in the running statistics
 };
 

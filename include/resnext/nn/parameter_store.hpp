@@ -2,6 +2,7 @@
 /// The learned tensors of a training run in backend memory: flat, in the order in which gradients become ready.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/error.hpp>
+#include <resnext/nn/plan/fold.hpp>
 #include <resnext/nn/state_dict.hpp>
 #include <resnext/tensor/number.hpp>
 
@@ -28,13 +30,14 @@ enum class Decay {
 struct ParameterGroup {
   double rate = 1;      ///< times the learning rate
   double decay = 1;     ///< times the weight decay
-  bool frozen = false;  ///< stays what it is
+  bool frozen = false;  ///< stays what it is, and has no gradient. A batch norm with both tensors frozen normalises by
+                        ///< its running statistics, which stay too
 };
 
 /// Weights, gradients and velocities as three flat arrays with one layout, cut into buckets for communication, and BN's
-/// statistics: the running ones, and those of the step. The layout runs from
-/// the last layer to the first, so that buckets fill up during backward. Where operators read weights in another type
-/// than they are learned in, a fourth array has them rounded.
+/// statistics: the running ones, and those of the step. The layout runs from the last layer to the first, so that
+/// buckets fill up during backward; what is frozen comes last, and is only among the weights. Where operators read
+/// weights in another type than they are learned in, a fourth array has them rounded.
 template <Backend B>
 class ParameterStore {
  public:
@@ -54,37 +57,46 @@ class ParameterStore {
   /// @param group_of a tensor; empty for the same of all
   ParameterStore(const StateDict& state, typename B::Stream& stream, std::size_t bucket_size, double weight_decay,
                  Decay decay, const std::function<ParameterGroup(const StateEntry&)>& group_of)
-      : places_(state.tensors().size()) {
+      : places_(state.tensors().size()), frozen_(state.tensors().size()) {
     std::size_t learned = 0, statistics = 0;
-    const auto tensors = state.tensors();
-    for (int row = static_cast<int>(state.layers().size()) - 1; row >= 0; --row) {
-      for (const TensorRole role :
-           {TensorRole::weight, TensorRole::bias, TensorRole::running_mean, TensorRole::running_var}) {
-        const StateDict::Slot* slot = state.slot_of(row, role);
-        if (slot == nullptr) continue;
-        auto& at = slot->entry.learned() ? learned : statistics;
-        places_[static_cast<std::size_t>(slot - tensors.data())] = at;
-        // rows of a vector register, zero at the end
-        const std::size_t room = (B::tensor_size(shape_of(*slot)) + 15) / 16 * 16;
-        at += room;
-        if (!slot->entry.learned()) continue;
-        const bool decayed = decay == Decay::all || slot->entry.rank > 1;
-        const ParameterGroup group = checked(group_of ? group_of(slot->entry) : ParameterGroup(), slot->entry);
-        const UpdateSegment segment{at - room, 0, group.rate, decayed ? weight_decay * group.decay : 0, group.frozen};
-        if (segments_.empty() || !alike(segments_.back(), segment)) segments_.push_back(segment);
-        segments_.back().size += room;
-        if (buckets_.empty() || buckets_.back().size >= bucket_size) buckets_.push_back({at - room, 0, row});
-        buckets_.back().size += room;
-        buckets_.back().row = row;
-      }
-    }
-    weights_ = Masters(learned);
+    for_each_slot_backwards(state, [&](int row, const StateDict::Slot& slot, std::size_t index) {
+      if (!slot.entry.learned()) return;
+      const ParameterGroup group = checked(group_of ? group_of(slot.entry) : ParameterGroup(), slot.entry);
+      frozen_[index] = group.frozen;
+      if (group.frozen) return;
+      const std::size_t room = room_of(slot);
+      places_[index] = std::exchange(learned, learned + room);
+      const bool decayed = decay == Decay::all || slot.entry.rank > 1;
+      const UpdateSegment segment{places_[index], 0, group.rate, decayed ? weight_decay * group.decay : 0};
+      if (segments_.empty() || !alike(segments_.back(), segment)) segments_.push_back(segment);
+      segments_.back().size += room;
+      if (buckets_.empty() || buckets_.back().size >= bucket_size) buckets_.push_back({places_[index], 0, row});
+      buckets_.back().size += room;
+      buckets_.back().row = row;
+    });
+    for_each_slot_backwards(state, [&](int row, const StateDict::Slot& slot, std::size_t index) {
+      if (!slot.entry.learned()) frozen_[index] = is_frozen_norm(state, row);
+      if (slot.entry.learned() || frozen_[index]) return;
+      places_[index] = std::exchange(statistics, statistics + room_of(slot));
+    });
+    std::size_t all_learned = learned, all_statistics = statistics, folded = 0;
+    for_each_slot_backwards(state, [&](int row, const StateDict::Slot& slot, std::size_t index) {
+      if (!frozen_[index]) return;
+      auto& end = slot.entry.learned() ? all_learned : all_statistics;
+      places_[index] = std::exchange(end, end + room_of(slot));
+      if (slot.entry.role != TensorRole::running_var) return;
+      norms_.push_back({row, folded, room_of(slot)});
+      folded += 2 * room_of(slot);
+    });
+    updated_statistics_ = statistics;
+    weights_ = Masters(all_learned);
     gradients_ = typename B::template Buffer<Gradient>(learned);
     velocities_ = Masters(learned);
-    statistics_ = Masters(statistics);
+    statistics_ = Masters(all_statistics);
     batch_statistics_ = Masters(statistics);
     more_statistics_ = Masters(statistics);
-    if constexpr (!read_as_learned) operands_ = typename B::template Buffer<Scalar>(learned);
+    folded_ = Masters(folded + (norms_.empty() ? 0 : widest_norm()));
+    if constexpr (!read_as_learned) operands_ = typename B::template Buffer<Scalar>(all_learned);
     upload_weights(state, stream);
     upload_statistics(state, stream);
   }
@@ -94,18 +106,25 @@ class ParameterStore {
 
   /// Copies the learned tensors of `state` to weights(), and rounded to operands().
   void upload_weights(const StateDict& state, typename B::Stream& stream) {
-    upload(state, weights(), stream);
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      B::upload_tensor(stream, state[slot], shape_of(slot), weights() + at);
+    });
     if constexpr (!read_as_learned) {
       B::round(stream, weights(), operands(), static_cast<std::int64_t>(weights_.size()));
     }
   }
-  /// The same to velocities().
-  void upload_velocities(const StateDict& state, typename B::Stream& stream) { upload(state, velocities(), stream); }
-  /// Copies a flat array of this store, weights(), gradients() or velocities(), to the learned tensors of `state`.
+  /// Copies the learned tensors of `state` that are not frozen to velocities().
+  void upload_velocities(const StateDict& state, typename B::Stream& stream) {
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      if (at < size()) B::upload_tensor(stream, state[slot], shape_of(slot), velocities() + at);
+    });
+  }
+  /// Copies a flat array of this store, weights(), gradients() or velocities(), to the learned tensors of `state`;
+  /// what is frozen has no gradient and no velocity, and its tensors stay what they are there.
   template <class Number>
   void download(const Number* flat, StateDict& state, typename B::Stream& stream) const {
     for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
-      B::download_tensor(stream, flat + at, shape_of(slot), state[slot]);
+      if (has(flat, at)) B::download_tensor(stream, flat + at, shape_of(slot), state[slot]);
     });
   }
   /// Shows a flat array of this store, tensor by tensor: `visit(name, std::span<const double>)`.
@@ -113,16 +132,24 @@ class ParameterStore {
   void show(const StateDict& state, const Number* flat, typename B::Stream& stream, Visit&& visit) const {
     std::vector<double> values;
     for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      if (!has(flat, at)) return;
       values.resize(slot.size);
       B::download_tensor(stream, flat + at, shape_of(slot), std::span(values));
       visit(slot.entry.name().view(), std::span<const double>(values));
     });
   }
-  /// Copies BN's running statistics from the host.
+  /// Copies BN's running statistics from the host, after the weights, and folds frozen batch norms.
   void upload_statistics(const StateDict& state, typename B::Stream& stream) {
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
       B::upload_tensor(stream, state[slot], shape_of(slot), statistics_.data() + at);
     });
+    for (const FoldedNorm& norm : norms_) {
+      const auto channels = TensorShape{1, {state.layers()[static_cast<std::size_t>(norm.row)].out, 1, 1, 1}};
+      std::vector<double> scale(static_cast<std::size_t>(channels.size())), shift(scale.size());
+      detail::fold_norm(state, norm.row, scale, shift);
+      B::upload_tensor(stream, std::span<const double>(scale), channels, folded_.data() + norm.offset);
+      B::upload_tensor(stream, std::span<const double>(shift), channels, folded_.data() + norm.offset + norm.room);
+    }
   }
   /// Copies BN's running statistics to the host.
   void download_statistics(StateDict& state, typename B::Stream& stream) const {
@@ -135,6 +162,19 @@ class ParameterStore {
   /// statistics() and batch_statistics().
   std::size_t place(const StateDict& state, int row, TensorRole role) const {
     return places_[static_cast<std::size_t>(state.slot_of(row, role) - state.tensors().data())];
+  }
+  /// True for a tensor that stays what it is.
+  bool is_frozen(const StateDict& state, int row, TensorRole role) const {
+    return frozen_[static_cast<std::size_t>(state.slot_of(row, role) - state.tensors().data())];
+  }
+  /// Scale and shift of a frozen batch norm, and as many zeros as it has channels.
+  struct FrozenNorm {
+    const Master *scale, *shift, *zeros;
+  };
+  FrozenNorm frozen_norm(int row) const {
+    const auto at = std::find_if(norms_.begin(), norms_.end(), [&](const FoldedNorm& norm) { return norm.row == row; });
+    const Master* const scale = folded_.data() + at->offset;
+    return {scale, scale + at->room, folded_.data() + folded_.size() - widest_norm()};
   }
   /// Numbers that it takes there.
   std::size_t tensor_size(const StateDict& state, int row, TensorRole role) const {
@@ -166,10 +206,10 @@ class ParameterStore {
     return {weights(), gradients(), velocities(), operands(), statistics(), batch_statistics()};
   }
 
-  /// Numbers of weights(), gradients() and velocities() each.
-  std::size_t size() const { return weights_.size(); }
-  /// Numbers of statistics() and batch_statistics() each.
-  std::size_t statistics_size() const { return statistics_.size(); }
+  /// Numbers of gradients() and velocities() each, and of what is not frozen among weights().
+  std::size_t size() const { return gradients_.size(); }
+  /// Numbers of batch_statistics(), and of what is not frozen among statistics().
+  std::size_t statistics_size() const { return updated_statistics_; }
 
   /// In the order in which they become complete.
   std::span<const Bucket> buckets() const { return buckets_; }
@@ -180,8 +220,40 @@ class ParameterStore {
   using Masters = typename B::template Buffer<Master>;
   static constexpr bool read_as_learned = std::is_same_v<Scalar, Master>;
 
+  /// A frozen batch norm as y = scale x + shift.
+  struct FoldedNorm {
+    int row;
+    std::size_t offset, room;  // of the scale, which the shift follows; numbers
+  };
+
   static bool alike(const UpdateSegment& a, const UpdateSegment& b) {
-    return a.rate == b.rate && a.weight_decay == b.weight_decay && a.frozen == b.frozen;
+    return a.rate == b.rate && a.weight_decay == b.weight_decay;
+  }
+  /// Numbers of a tensor's place: rows of a vector register, zero at the end.
+  static std::size_t room_of(const StateDict::Slot& slot) { return (B::tensor_size(shape_of(slot)) + 15) / 16 * 16; }
+  bool is_frozen_norm(const StateDict& state, int row) const {
+    return is_frozen(state, row, TensorRole::weight) && is_frozen(state, row, TensorRole::bias);
+  }
+  std::size_t widest_norm() const {
+    std::size_t widest = 0;
+    for (const FoldedNorm& norm : norms_) widest = std::max(widest, norm.room);
+    return widest;
+  }
+  /// False for a place that only weights() has.
+  template <class Number>
+  bool has(const Number* flat, std::size_t at) const {
+    return static_cast<const void*>(flat) == weights_.data() || at < size();
+  }
+  /// Calls `visit(row, slot, index)` for every tensor, from the last row to the first.
+  template <class Visit>
+  static void for_each_slot_backwards(const StateDict& state, const Visit& visit) {
+    for (int row = static_cast<int>(state.layers().size()) - 1; row >= 0; --row) {
+      for (const TensorRole role :
+           {TensorRole::weight, TensorRole::bias, TensorRole::running_mean, TensorRole::running_var}) {
+        const StateDict::Slot* slot = state.slot_of(row, role);
+        if (slot != nullptr) visit(row, *slot, static_cast<std::size_t>(slot - state.tensors().data()));
+      }
+    }
   }
   static ParameterGroup checked(const ParameterGroup& group, const StateEntry& entry) {
     const auto check = [&](double found, std::string_view what) {
@@ -194,11 +266,6 @@ class ParameterStore {
     return group;
   }
   static TensorShape shape_of(const StateDict::Slot& slot) { return {slot.entry.rank, slot.entry.shape}; }
-  void upload(const StateDict& state, Master* flat, typename B::Stream& stream) const {
-    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
-      B::upload_tensor(stream, state[slot], shape_of(slot), flat + at);
-    });
-  }
   template <class Visit>
   void for_each_slot(const StateDict& state, bool learned, Visit&& visit) const {
     for (std::size_t i = 0; i < places_.size(); ++i) {
@@ -208,9 +275,12 @@ class ParameterStore {
   }
 
   std::vector<std::size_t> places_;  // of each slot of the state dict
+  std::vector<bool> frozen_;         // the same
+  std::vector<FoldedNorm> norms_;
+  std::size_t updated_statistics_ = 0;
   std::vector<Bucket> buckets_;
   std::vector<UpdateSegment> segments_;
-  Masters weights_, velocities_, statistics_, batch_statistics_, more_statistics_;
+  Masters weights_, velocities_, statistics_, batch_statistics_, more_statistics_, folded_;
   typename B::template Buffer<Gradient> gradients_;
   typename B::template Buffer<Scalar> operands_;
 };

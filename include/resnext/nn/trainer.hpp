@@ -443,6 +443,9 @@ class Trainer {
   template <class Number>
   Parameters<Net> copy(const Number* flat) {
     Parameters<Net> host;
+    for (const StateDict::Slot& slot : host.tensors()) {  // what is frozen has none
+      if (slot.entry.learned()) std::ranges::fill(host[slot], 0.0f);
+    }
     core_->stream.join();
     core_->store.download(flat, host, core_->stream);
     return host;

@@ -73,13 +73,12 @@ class HostUpdate {
     if (options_.clip_norm > 0) {
       double squares = 0;
       for (const UpdateSegment& s : segments_) {
-        if (!s.frozen) squares += Sgd::sum_of_squares(a.gradients + s.offset, static_cast<std::int64_t>(s.size));
+        squares += Sgd::sum_of_squares(a.gradients + s.offset, static_cast<std::int64_t>(s.size));
       }
       const double norm = scale * std::sqrt(squares);
       if (norm > options_.clip_norm) scale *= options_.clip_norm / norm;
     }
     for (const UpdateSegment& s : segments_) {
-      if (s.frozen) continue;
       const double rate = control_of(control, StepControl::learning_rate) * s.rate;
       Master* const first = a.weights + s.offset;
       Sgd::step({rate, scale, s.weight_decay, options_.momentum, options_.nesterov}, static_cast<std::int64_t>(s.size),

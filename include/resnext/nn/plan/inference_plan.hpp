@@ -2,7 +2,6 @@
 /// A network made ready to classify batches of one extent on one backend.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <functional>
 #include <span>
@@ -17,6 +16,7 @@
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/error.hpp>
 #include <resnext/nn/plan/arena.hpp>
+#include <resnext/nn/plan/fold.hpp>
 #include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/plan/packed_weights.hpp>
 #include <resnext/nn/plan/value_formats.hpp>
@@ -298,17 +298,6 @@ class InferencePlan {
     version_ = weights_->version();
   }
 
-  /// Inference turns a batch norm into y = scale x + shift.
-  void fold(const ParameterSource& parameters, int norm, std::vector<double>& scale, std::vector<Master>& shift) const {
-    const auto weight = parameters.at(norm, TensorRole::weight), bias = parameters.at(norm, TensorRole::bias);
-    const auto mean = parameters.at(norm, TensorRole::running_mean),
-               variance = parameters.at(norm, TensorRole::running_var);
-    for (std::size_t c = 0; c < scale.size(); ++c) {
-      scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
-      shift[c] = static_cast<Master>(bias[c] - mean[c] * scale[c]);
-    }
-  }
-
   void pack(const Unit& unit, Operator& op, const ParameterSource& parameters, typename B::Stream& stream,
             std::byte* block) {
     const Layer& layer = row(unit.row);
@@ -316,7 +305,7 @@ class InferencePlan {
     std::vector<double> scale(channels, 1.0);
     std::vector<Master> shift(channels);
     if (auto* convolution = std::get_if<Convolution>(&op)) {
-      if (unit.norm >= 0) fold(parameters, unit.norm, scale, shift);
+      if (unit.norm >= 0) detail::fold_norm(parameters, unit.norm, scale, shift);
       const auto weights = parameters.at(unit.row, TensorRole::weight);
       std::vector<Master> folded(weights.begin(), weights.end());
       parameters.release(unit.row, TensorRole::weight);
@@ -324,7 +313,7 @@ class InferencePlan {
       for (std::size_t i = 0; i < folded.size(); ++i) folded[i] = static_cast<Master>(folded[i] * scale[i / each]);
       convolution->pack(stream, folded.data(), shift.data(), block);
     } else if (std::get_if<ScaleShift>(&op) != nullptr) {
-      fold(parameters, unit.row, scale, shift);
+      detail::fold_norm(parameters, unit.row, scale, shift);
       const auto upload = [&](const auto& from, std::size_t offset) {
         B::upload_tensor(stream, std::span(from), channels_of(layer), reinterpret_cast<Master*>(block + offset));
       };

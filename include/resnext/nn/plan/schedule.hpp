@@ -30,8 +30,11 @@ struct TrainingEvent {
 /// The events of a step on one batch. With `recompute`, only what lies between the blocks is kept from the forward pass
 /// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"): before the backward pass of a block its inside
 /// is computed again. A block here is whatever lies between two values of which each is all that later units read.
-inline std::vector<TrainingEvent> schedule(std::span<const Unit> units, bool recompute) {
+/// @param trained the units that have a backward pass; empty for all
+inline std::vector<TrainingEvent> schedule(std::span<const Unit> units, bool recompute,
+                                           const std::vector<bool>& trained = {}) {
   const int count = static_cast<int>(units.size());
+  const auto is_trained = [&](int unit) { return trained.empty() || trained[static_cast<std::size_t>(unit)]; };
   // Of each value the last unit that reads it. A unit is a cut if nothing before its output is read after it.
   std::vector<int> last_reader(static_cast<std::size_t>(count) + 1, -1);
   const auto reader = [&](int value) -> int& {
@@ -58,10 +61,15 @@ inline std::vector<TrainingEvent> schedule(std::span<const Unit> units, bool rec
   bool still_there = true;  // the inside of the last block is needed at once
   for (std::size_t block = ends.size(); block-- > 0;) {
     const int begin = block == 0 ? 0 : ends[block - 1] + 1, end = ends[block];
+    int first = begin;  // with a backward pass
+    while (first <= end && !is_trained(first)) ++first;
+    if (first > end) continue;
     if (begin < end && recompute && !std::exchange(still_there, false)) {
       for (int i = begin; i < end; ++i) events.push_back({TrainingPass::recompute, i});
     }
-    for (int i = end; i >= begin; --i) events.push_back({TrainingPass::backward, i});
+    for (int i = end; i >= first; --i) {
+      if (is_trained(i)) events.push_back({TrainingPass::backward, i});
+    }
   }
   return events;
 }

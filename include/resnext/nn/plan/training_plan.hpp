@@ -61,9 +61,10 @@ class TrainingPlan {
         extents_(detail::checked_extents(layers_, n, image)),
         formats_(detail::all_formats<B>(layers_, options.formats)),
         units_(fuse(layers_, Fusion::training, outputs)),
-        events_(schedule(units_, options.recompute)),
-        input_gradient_(options.input_gradient) {
+        needs_(extents_.size()) {
     check_types();
+    find_trained(state, options.input_gradient);
+    events_ = schedule(units_, options.recompute, trained_);
     if (is_logits(outputs[0])) loss_.emplace(LossShape{n, row(outputs[0] - 1).out, options.label_smoothing});
     build(registry, state);
     measure_shares();
@@ -156,8 +157,43 @@ class TrainingPlan {
   std::size_t activation_bytes() const { return scratch_offset_ + scratch_; }
 
  private:
+  /// A batch norm with fixed statistics, made of other operators.
+  class FrozenNorm {
+   public:
+    FrozenNorm(const MapShape& shape, bool add, bool relu)
+        : add_(add),
+          relu_(relu),
+          norm_(shape, relu && !add),
+          scale_(with_formats(shape, shape.formats.y, {}, shape.formats.x), false),
+          after_(with_formats(shape, shape.formats.y, shape.formats.other, shape.formats.y), add, relu) {}
+
+    void forward(typename B::Stream& stream, ConstTypedPointer x, ConstTypedPointer other,
+                 const typename Store::FrozenNorm& norm, TypedPointer y) {
+      norm_.run(stream, x, norm.scale, norm.shift, y);
+      if (add_) after_.forward(stream, ConstTypedPointer(y), other, y);
+    }
+    /// dy becomes what the ReLU lets pass; dother and, where nothing was added, dx may be dy.
+    void backward(typename B::Stream& stream, ConstTypedPointer y, TypedPointer dy,
+                  const typename Store::FrozenNorm& norm, TypedPointer dx, TypedPointer dother) {
+      if (relu_) after_.backward(stream, y, ConstTypedPointer(dy), dy);
+      if (dother && dother.data() != dy.data()) after_.backward(stream, y, ConstTypedPointer(dy), dother);
+      if (dx) scale_.run(stream, ConstTypedPointer(dy), norm.scale, norm.zeros, dx);
+    }
+
+   private:
+    using Format = std::optional<NumberFormat>;
+
+    static MapShape with_formats(MapShape shape, const Format& x, const Format& other, const Format& y) {
+      shape.formats = {x, other, y};
+      return shape;
+    }
+
+    bool add_, relu_;
+    typename B::ScaleShift norm_, scale_;
+    typename B::Pointwise after_;
+  };
   using Operator = std::variant<typename B::Convolution, typename B::BatchNorm, typename B::Pointwise,
-                                typename B::MaxPool, typename B::AveragePool, typename B::Linear>;
+                                typename B::MaxPool, typename B::AveragePool, typename B::Linear, FrozenNorm>;
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
 
   /// A unit's operator and where its numbers are. Intervals become arena offsets in allocate().
@@ -167,6 +203,8 @@ class TrainingPlan {
     Operator op;
     std::size_t weight = none, bias = none;  // in the store's flat arrays
     std::size_t weight_size = 0, bias_size = 0;
+    bool weight_frozen = false, bias_frozen = false;
+    typename Store::FrozenNorm frozen_norm = {};
     std::size_t mean = none, variance = none;  // in the store's statistics
     std::size_t kept = none;                   // interval: packed weights, saved statistics
     std::size_t kept_indices = none;           // interval: max pool
@@ -219,7 +257,7 @@ class TrainingPlan {
 
   /// A layer's weights are there as they are learned, and as `Scalar`.
   void check_types() const {
-    for (int index = 0; index + 1 < static_cast<int>(formats_.size()); ++index) {
+    for (int index = 0; index < static_cast<int>(formats_.size()); ++index) {
       if (type_of(index) == dtype_of<Scalar> || type_of(index) == dtype_of<Master>) continue;
       throw_error<OptionError>(detail::value_name(layers_, index), ": expected ", dtype_name(dtype_of<Scalar>), " or ",
                                dtype_name(dtype_of<Master>), " for training on ", B::name(), ", found ",
@@ -230,6 +268,23 @@ class TrainingPlan {
     intervals_.push_back({size, first, last, 0});
     return intervals_.size() - 1;
   }
+
+  /// Which values need a gradient, and so which units a backward pass: those that have something to learn, and those
+  /// behind them.
+  void find_trained(const StateDict& state, bool input_gradient) {
+    needs_[0] = input_gradient;
+    for (const Unit& unit : units_) {
+      bool learns = false;
+      for (const TensorRole role : {TensorRole::weight, TensorRole::bias}) {
+        const bool there = state.slot_of(unit.row, role) != nullptr;
+        learns |= there && !store_->is_frozen(state, unit.row, role);
+      }
+      const bool passes = needs(unit.input) || (unit.other >= 0 && needs(unit.other));
+      trained_.push_back(learns || passes);
+      needs_[static_cast<std::size_t>(unit.output)] = trained_.back();
+    }
+  }
+  bool needs(int index) const { return needs_[static_cast<std::size_t>(index)]; }
 
   void build(const typename B::Registry& registry, const StateDict& state) {
     for (const Unit& unit : units_) {
@@ -242,9 +297,11 @@ class TrainingPlan {
         const auto size = [&](TensorRole role) { return store_->tensor_size(state, unit.row, role); };
         step.weight = place(TensorRole::weight);
         step.weight_size = size(TensorRole::weight);
+        step.weight_frozen = store_->is_frozen(state, unit.row, TensorRole::weight);
         if (!bias) return;
         step.bias = place(TensorRole::bias);
         step.bias_size = size(TensorRole::bias);
+        step.bias_frozen = store_->is_frozen(state, unit.row, TensorRole::bias);
       };
       switch (unit.kind) {
         case UnitKind::convolution: {
@@ -257,6 +314,12 @@ class TrainingPlan {
           break;
         }
         case UnitKind::batch_norm: {
+          if (store_->is_frozen(state, unit.row, TensorRole::running_var)) {
+            Step step(FrozenNorm(map, unit.other >= 0, unit.relu));
+            step.frozen_norm = store_->frozen_norm(unit.row);
+            steps_.push_back(std::move(step));
+            break;
+          }
           NormOptions options;
           options.add = unit.other >= 0;
           options.relu = unit.relu;
@@ -329,7 +392,7 @@ class TrainingPlan {
           touch(value_, unit.input, time);
           if (unit.other >= 0) touch(value_, unit.other, time);
           for (std::size_t* kept : {&step.kept, &step.kept_indices}) {  // from bytes to intervals
-            if (*kept != none) *kept = add_interval(*kept, time, time_of(TrainingPass::backward, i));
+            if (*kept != none) *kept = add_interval(*kept, time, std::max(time, time_of(TrainingPass::backward, i)));
           }
           break;
         case TrainingPass::recompute:
@@ -357,7 +420,7 @@ class TrainingPlan {
   void place_backward() {
     std::vector<std::vector<std::size_t>> contributions(extents_.size());
     const auto contribute = [&](int index, std::size_t interval) {
-      contributions[static_cast<std::size_t>(index)].push_back(interval);
+      if (needs(index)) contributions[static_cast<std::size_t>(index)].push_back(interval);
     };
     const auto fresh = [&](int index, int time) {
       const std::size_t interval = add_interval(size_of(index), time, time);
@@ -389,11 +452,11 @@ class TrainingPlan {
           }
           break;
         case UnitKind::pointwise:
-          if (unit.other >= 0) step.dother = fresh(unit.other, time);
-          step.dx = in_place_of_dy(step, unit, unit.input, time);
+          if (unit.other >= 0 && needs(unit.other)) step.dother = fresh(unit.other, time);
+          if (needs(unit.input)) step.dx = in_place_of_dy(step, unit, unit.input, time);
           break;
-        default:
-          if (unit.input != 0 || input_gradient_) step.dx = fresh(unit.input, time);
+        default:  // a fully connected layer makes all its gradients at once
+          if (needs(unit.input) || unit.kind == UnitKind::linear) step.dx = fresh(unit.input, time);
           break;
       }
     }
@@ -451,6 +514,8 @@ class TrainingPlan {
       Master* statistics = adds_ ? store_->more_statistics() : store_->batch_statistics();
       norm->forward(stream, x, other, weights + step.weight, weights + step.bias, statistics + step.mean,
                     statistics + step.variance, y, at<std::byte>(step.kept), scratch());
+    } else if (auto* frozen = std::get_if<FrozenNorm>(&step.op)) {
+      frozen->forward(stream, x, other, step.frozen_norm, y);
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
       pointwise->forward(stream, x, other, y);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
@@ -476,11 +541,11 @@ class TrainingPlan {
     const Master* weights = store_->weights();
     Gradient* const gradients = store_->gradients();
     // of a tensor: where it belongs, or beside it
-    Gradient* const dweights = adds_ ? share(0) : gradients + step.weight;
-    Gradient* const dbias = adds_ ? share(bias_share_) : gradients + step.bias;
+    Gradient* const dweights = adds_ || step.weight_frozen ? share(0) : gradients + step.weight;
+    Gradient* const dbias = adds_ || step.bias_frozen ? share(bias_share_) : gradients + step.bias;
     const TypedPointer dx = gradient(step.dx, unit.input);
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
-      convolution->backward_weights(stream, x, ConstTypedPointer(dy), dweights, scratch());
+      if (!step.weight_frozen) convolution->backward_weights(stream, x, ConstTypedPointer(dy), dweights, scratch());
       if (dx) {
         convolution->backward_data(stream, ConstTypedPointer(dy), operand(unit, step.weight), dx,
                                    at<std::byte>(step.kept), scratch());
@@ -489,11 +554,13 @@ class TrainingPlan {
       norm->backward(stream, x, y, ConstTypedPointer(dy), ConstTypedPointer(dy2), weights + step.weight,
                      weights + step.bias, at<const std::byte>(step.kept), dx, gradient(step.dother, unit.other),
                      dweights, dbias, scratch());
+    } else if (auto* frozen = std::get_if<FrozenNorm>(&step.op)) {
+      frozen->backward(stream, y, dy, step.frozen_norm, dx, gradient(step.dother, unit.other));
     } else if (auto* pointwise = std::get_if<typename B::Pointwise>(&step.op)) {
       if (step.dother != none) {
         pointwise->backward(stream, y, ConstTypedPointer(dy), gradient(step.dother, unit.other));
       }
-      pointwise->backward(stream, y, ConstTypedPointer(dy), dx);
+      if (dx) pointwise->backward(stream, y, ConstTypedPointer(dy), dx);
     } else if (auto* max_pool = std::get_if<typename B::MaxPool>(&step.op)) {
       max_pool->backward(stream, ConstTypedPointer(dy), at<const std::uint8_t>(step.kept_indices), dx);
     } else if (auto* average_pool = std::get_if<typename B::AveragePool>(&step.op)) {
@@ -502,10 +569,12 @@ class TrainingPlan {
       std::get<typename B::Linear>(step.op).backward(stream, x, operand(unit, step.weight),
                                                      static_cast<const Master*>(dy), dx, dweights, dbias, scratch());
     }
-    if (!adds_ || step.weight == none) return;
-    B::accumulate(stream, static_cast<const Gradient*>(dweights), gradients + step.weight,
-                  static_cast<std::int64_t>(step.weight_size));
-    if (step.bias == none) return;
+    if (!adds_) return;
+    if (step.weight != none && !step.weight_frozen) {
+      B::accumulate(stream, static_cast<const Gradient*>(dweights), gradients + step.weight,
+                    static_cast<std::int64_t>(step.weight_size));
+    }
+    if (step.bias == none || step.bias_frozen) return;
     B::accumulate(stream, static_cast<const Gradient*>(dbias), gradients + step.bias,
                   static_cast<std::int64_t>(step.bias_size));
   }
@@ -520,7 +589,7 @@ class TrainingPlan {
   Profile::Row describe(std::size_t index, TrainingPass pass) const {
     const Unit& unit = units_[index];
     std::int64_t macs = layer_macs(row(unit.row), extents_[static_cast<std::size_t>(unit.output)]);
-    if (pass == TrainingPass::backward) macs *= unit.input == 0 && !input_gradient_ ? 1 : 2;  // images need no gradient
+    if (pass == TrainingPass::backward) macs *= needs(unit.input) ? 2 : 1;  // images need no gradient
     const std::string_view word = pass == TrainingPass::forward    ? "forward "
                                   : pass == TrainingPass::backward ? "backward "
                                                                    : "recompute ";
@@ -558,7 +627,8 @@ class TrainingPlan {
   std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   std::vector<TrainingEvent> events_;
-  bool input_gradient_;
+  std::vector<bool> needs_;                       // of each value: it has a gradient
+  std::vector<bool> trained_;                     // of each unit: it has a backward pass
   std::optional<typename B::CrossEntropy> loss_;  // of logits
   std::vector<Step> steps_;
   std::vector<MemoryInterval> intervals_;
