@@ -103,16 +103,51 @@ TEST_CASE_TEMPLATE("the CPU agrees with the reference in training", Net, SmallIm
   CHECK(worst < 2e-3);  // a ReLU input that changes sign moves a gradient by about 1e-3 of its norm
 }
 
+TEST_CASE(
+    "the CPU agrees with the reference however a step is cut, frozen or clipped, and computes again the same bits") {
+  using Net = SmallCifar;
+  const auto parameters = random_parameters<Net>(28);
+  const RandomBatch batch("options", 7, 12, 10, 3, Net::classes);
+  const auto after = [&]<class B>(const TrainerOptions& options, B) {
+    Trainer<Net, B> trainer(parameters, options);
+    trainer.set_learning_rate(0.05);
+    for (int step = 0; step < 2; ++step) trainer.step(batch.images(), batch.labels);
+    const Parameters<Net> end = trainer.parameters();
+    return std::vector<double>(end.values().begin(), end.values().end());
+  };
+  const auto frozen = [](auto which) {
+    return [=](const StateEntry& entry) { return ParameterGroup{.frozen = which(entry)}; };
+  };
+  std::vector<TrainerOptions> all(6);
+  all[0].micro_batch = 3;
+  all[1].ghost_batch = 2;  // the last one has one image
+  all[2].clip_norm = 0.5;
+  all[3].group_of = frozen([](const StateEntry& entry) { return entry.rank == 1; });  // batch norms
+  all[4].group_of = frozen([](const StateEntry& entry) { return !entry.name().view().starts_with("layer2"); });
+  all[5].group_of = frozen([](const StateEntry& entry) { return entry.name().view() == "layer1.0.bn1.weight"; });
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    CAPTURE(i);
+    const auto found = after(all[i], Cpu<float>());
+    const std::vector<float> floats(found.begin(), found.end());
+    CHECK(relative_error(floats, after(all[i], Reference<double>())) < 1e-4);
+    all[i].recompute = true;
+    CHECK(after(all[i], Cpu<float>()) == found);
+  }
+}
+
 TEST_CASE("the steady state allocates nothing") {
   using Net = SmallImageNet;
   const auto parameters = random_parameters<Net>(23);
   Classifier<Net, Cpu<float>> classify(parameters);
   Trainer<Net, Cpu<float>> trainer(parameters);
+  Trainer<Net, Cpu<float>> small(parameters, {.clip_norm = 1, .micro_batch = 3, .recompute = true});
   const RandomBatch batch("steady", 4, 33, 31, 3, Net::classes);
   const auto work = [&] {
     classify(batch.images());
-    trainer.set_learning_rate(0.01);
-    trainer.step(batch.images(), batch.labels);
+    for (auto* each : {&trainer, &small}) {
+      each->set_learning_rate(0.01);
+      each->step(batch.images(), batch.labels);
+    }
   };
   counting = true;
   work();  // builds the plans
