@@ -171,7 +171,7 @@ concept InferenceBackend = requires(typename B::Stream& stream, const typename B
                                     const TensorShape& tensor, typename B::InferenceConvolution& inference,
                                     typename B::ScaleShift& scale_shift, typename B::Pointwise& pointwise,
                                     typename B::MaxPool& max_pool, typename B::AveragePool& average_pool,
-                                    detail::InferenceLinear<B>& linear) {
+                                    detail::InferenceLinear<B>& linear, typename B::Recording& recording) {
   requires detail::MapNumber<typename B::Scalar>;
   requires std::floating_point<typename B::Master>;
   { B::alignment } -> std::convertible_to<std::size_t>;         // of memory, in bytes
@@ -194,6 +194,11 @@ concept InferenceBackend = requires(typename B::Stream& stream, const typename B
   B::download(stream, m, std::span<typename B::Master>());      // dense numbers to the host; waits
   B::download(stream, m, std::span<double>());
   B::finish(stream);                                            // waits for all that was enqueued
+  requires std::default_initializable<typename B::Recording>;   // work that a device has kept
+  requires std::movable<typename B::Recording>;
+  B::record(stream, recording, [] {});                          // does the work; a device may keep what it enqueues, and only repeat that
+                                                                // the next time, with the arguments that it had: nothing in it uploads,
+                                                                // downloads, waits or allocates
 
   { inference.packed_size() } -> std::convertible_to<std::size_t>;
   { inference.scratch_size() } -> std::convertible_to<std::size_t>;

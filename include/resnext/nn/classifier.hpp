@@ -117,6 +117,7 @@ class Classifier {
 
   InferencePlan<B>& plan(int n, Extent image) {
     if (auto* plan = core_->plans.find(n, image)) return *plan;
+    B::finish(core_->stream);  // memory may move, and a plan may go
     return core_->plans.add(Net::layers, Net::outputs, B::template inference_registry<Net>(), core_->weights,
                             core_->arena, core_->stream, n, image, core_->formats);
   }

@@ -162,14 +162,14 @@ class Trainer {
   /// One step on images `[N, H, W, C]` with labels in [0, K). Where gradients overflow at a loss scale above 1 it
   /// changes nothing but the scale, which is halved. From the first step whose loss is infinite or not a number, or
   /// whose gradients are at a scale of 1, on whichever rank, until read_metrics() weights, velocities and running
-  /// statistics stay what they are on all ranks, and no more images are counted.
+  /// statistics stay what they are on all ranks, and no more images are counted. Images and labels have been read when
+  /// it returns, whatever is still to be done with them.
   /// @throws ShapeError when they do not fit the network or each other, OptionError when no learning rate was set
   /// @param observer sees every unit's output of the forward pass; @param profile gets the time of every unit
   void step(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
             Profile* profile = nullptr) {
     check_rate();
-    compute_gradients(images, labels, observer, profile);
-    apply(images.n);
+    run(images, labels, Work::step, observer, profile);
   }
 
   /// The forward pass alone, in train mode: the outputs of any network, in the order of `Net::outputs`, valid until the
@@ -199,7 +199,8 @@ class Trainer {
                               " numbers, found ", gradients[i].size());
     }
     TrainingPlan<B>& plan = *std::exchange(core.pending, nullptr);
-    plan.backward(core.stream, gradients, core.control.data());
+    plan.stage_gradients(core.stream, gradients);
+    plan.record(core.stream, {Work::backward, core.done}, [&] { plan.backward(core.stream, core.control.data()); });
     core.done += core.outputs[0].n;
     if constexpr (Net::begins_at_map) {
       core.input_gradient.resize(static_cast<std::size_t>(core.outputs[0].n * plan.input().size()));
@@ -227,25 +228,17 @@ class Trainer {
   /// The forward and backward pass of a step without the update; gradients() has the result.
   void compute_gradients(const Images& images, std::span<const std::int32_t> labels, const Observer* observer = nullptr,
                          Profile* profile = nullptr) {
-    detail::check_labels(images, labels, Net::classes);
-    Core& core = *core_;
-    core.stream.join();  // sums of the call before may still be on their way
-    const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
-    run(images, labels, core.metrics.data(), std::ref(reduce), observer, profile);
-    core.state.set_batches_tracked(core.state.batches_tracked() + 1);
+    run(images, labels, Work::gradients, observer, profile);
   }
 
   /// Where a step on these images first meets what is infinite or not a number, from the forward pass to the end of the
   /// backward pass: "the output of layer1.0.conv2", "the gradient of fc.weight". Nothing when all is finite on this
   /// rank. Gradients are this rank's afterwards: for a run that ends here.
   std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
-    detail::check_labels(images, labels, Net::classes);
-    Core& core = *core_;
-    core.stream.join();
     std::optional<std::string> place;
     const Observer observer = detail::FirstNotFinite{place};
-    typename B::template Buffer<double> metrics(static_cast<std::size_t>(Metric::count));
-    run(images, labels, metrics.data(), detail::ignore_bucket, &observer, nullptr);
+    run_parts(
+        images, labels, nullptr, detail::ignore_bucket, [] {}, &observer, nullptr);
     if (place) return place;
     show_gradients(detail::LastGradientNotFinite{place});  // the last one is the first to be made
     return place;
@@ -347,10 +340,12 @@ class Trainer {
   };
 
   using Ready = typename TrainingPlan<B>::Ready;
+  using Work = RecordingName::Work;
 
   TrainingPlan<B>& plan(int n, Extent image) {
     Core& core = *core_;
     if (auto* plan = core.plans.find(n, image)) return *plan;
+    B::finish(core.stream);  // memory may move, and a plan may go
     const TrainerOptions& options = core.options;
     return core.plans.add(B::template training_registry<Net>(), static_cast<const StateDict&>(core.state), Net::outputs,
                           core.store, core.arena, core.shares, n, image,
@@ -364,7 +359,13 @@ class Trainer {
     core.pending = nullptr;
     core.stream.join();
     TrainingPlan<B>& chosen = plan(n, image);
-    chosen.forward(core.stream, values, core.done, observer);
+    chosen.prepare(core.done);
+    chosen.stage(core.stream, values);
+    if (observer != nullptr) {
+      chosen.forward(core.stream, core.done, observer);
+    } else {
+      chosen.record(core.stream, {Work::forward, core.done}, [&] { chosen.forward(core.stream, core.done); });
+    }
     core.results.resize(Net::outputs.size());
     core.outputs.clear();
     for (std::size_t i = 0; i < Net::outputs.size(); ++i) {
@@ -391,31 +392,58 @@ class Trainer {
     core_->update.run(stream, core_->control.data(), store.update_arrays());
   }
 
-  /// Forward and backward passes over a batch, part by part.
-  void run(const Images& images, std::span<const std::int32_t> labels, double* metrics, const Ready& ready,
-           const Observer* observer, Profile* profile) {
+  /// A step, or its gradients.
+  void run(const Images& images, std::span<const std::int32_t> labels, Work work, const Observer* observer,
+           Profile* profile) {
+    Core& core = *core_;
+    const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
+    const auto finish = [&] {
+      if (work == Work::step) apply(images.n);
+    };
+    run_parts(images, labels, &work, std::ref(reduce), finish, observer, profile);
+    core.state.set_batches_tracked(core.state.batches_tracked() + 1);
+  }
+
+  /// Forward and backward passes over a batch, part by part, then `finish()`: recorded, or with `work` null aside, its
+  /// metrics lost.
+  template <class Finish>
+  void run_parts(const Images& images, std::span<const std::int32_t> labels, const Work* work, const Ready& ready,
+                 const Finish& finish, const Observer* observer, Profile* profile) {
     static_assert(Net::layers.empty() || Net::classes > 0,
                   "Trainer: Net has no Classes<K>; call forward(), backward()");
+    detail::check_labels(images, labels, Net::classes);
+    const Extent extent{images.h, images.w, images.c};
     Core& core = *core_;
+    const int most = core.options.micro_batch == 0 ? images.n : std::min(images.n, core.options.micro_batch);
+    TrainingPlan<B>* chosen = &plan(most, extent);  // refuses impossible images before anything is changed
+    detail::check_values(images.values.size(), images.n, extent);
     core.pending = nullptr;  // its memory is used again
     core.done = 0;
-    const int most = core.options.micro_batch == 0 ? images.n : core.options.micro_batch;
-    if (most >= images.n) {
-      TrainingPlan<B>& whole = plan(images);
-      upload_images(images.n);
-      return whole.run(core.stream, images.values, labels, core.control.data(), metrics, 0, ready, observer, profile);
-    }
-    detail::check_values(images.values.size(), images.n, {images.h, images.w, images.c});
-    const auto each = static_cast<std::size_t>(Extent{images.h, images.w, images.c}.size());
+    core.stream.join();  // sums of the call before may still be on their way
     upload_images(images.n);
+    typename B::template Buffer<double> lost(work == nullptr ? static_cast<std::size_t>(Metric::count) : 0);
+    const auto each = static_cast<std::size_t>(extent.size());
     for (int done = 0; done < images.n; done += most) {
       const int n = std::min(most, images.n - done);
       const auto first = static_cast<std::size_t>(done), some = static_cast<std::size_t>(n);
-      const Images part(images.values.subspan(first * each, some * each), n, images.h, images.w, images.c);
+      if (n != most) chosen = &plan(n, extent);
+      TrainingPlan<B>& part = *chosen;
+      part.prepare(done);
+      part.stage(core.stream, images.values.subspan(first * each, some * each));
+      part.stage_labels(core.stream, labels.subspan(first, some));
       const bool last = done + n == images.n;
-      plan(part).run(core.stream, part.values, labels.subspan(first, some), core.control.data(), metrics, done,
-                     last ? ready : Ready(detail::ignore_bucket), observer, n == most ? profile : nullptr);
+      const auto pass = [&] {
+        part.run(core.stream, core.control.data(), work == nullptr ? lost.data() : core.metrics.data(), done,
+                 last ? ready : Ready(detail::ignore_bucket), observer, n == most ? profile : nullptr);
+        if (last) finish();
+      };
+      if (work == nullptr || observer != nullptr || profile != nullptr) {
+        pass();
+      } else {
+        part.record(core.stream, {*work, done, last}, pass);
+      }
     }
+    if (work == nullptr) B::finish(core.stream);  // `lost` goes
   }
 
   void upload_images(int images) {

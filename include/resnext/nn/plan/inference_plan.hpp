@@ -133,14 +133,13 @@ class InferencePlan {
     if (version_ != weights_->version()) pack_all(stream);
     memory_ = arena_->reserve(bytes_);
     B::upload_map(stream, images, map_of(0), value(0));
-    if (profile != nullptr) profile->start();
-    for (std::size_t i = 0; i < units_.size(); ++i) {
-      run_unit(stream, i);
-      if (profile != nullptr) {
-        B::finish(stream);
-        profile->lap([&] { return describe(i); });
-      }
-      if (observer != nullptr) observe(stream, units_[i], *observer);
+    if (profile != nullptr || observer != nullptr) {
+      watch(stream, observer, profile);
+    } else {
+      if (std::exchange(recorded_, arena_->version()) != arena_->version()) recording_ = {};
+      B::record(stream, recording_, [&] {
+        for (std::size_t i = 0; i < units_.size(); ++i) run_unit(stream, i);
+      });
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) download(stream, outputs_[i], std::span(results_[i]));
     return results_[0];
@@ -198,6 +197,19 @@ class InferencePlan {
     };
     check(0);
     for (const Unit& unit : units_) check(unit.output);
+  }
+
+  /// The units one by one.
+  void watch(typename B::Stream& stream, const Observer* observer, Profile* profile) {
+    if (profile != nullptr) profile->start();
+    for (std::size_t i = 0; i < units_.size(); ++i) {
+      run_unit(stream, i);
+      if (profile != nullptr) {
+        B::finish(stream);
+        profile->lap([&] { return describe(i); });
+      }
+      if (observer != nullptr) observe(stream, units_[i], *observer);
+    }
   }
 
   /// One interval a value, but a shortcut that is added in place is one with the sum.
@@ -388,6 +400,8 @@ class InferencePlan {
   std::size_t scratch_ = 0;                   // offset in the arena
   std::size_t bytes_ = 0;                     // of the arena that are used
   std::byte* memory_ = nullptr;               // the arena, during a run
+  typename B::Recording recording_;           // of all units
+  int recorded_ = 0;                          // version of the arena that it is for
   std::vector<std::vector<Master>> results_;  // of each output
 };
 

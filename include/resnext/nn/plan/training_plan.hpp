@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <list>
 #include <optional>
 #include <span>
 #include <utility>
@@ -31,6 +33,14 @@ struct TrainingPlanOptions {
   ValueFormats formats{};       ///< how the values are stored, as `Scalar` or as `Master`
   bool recompute = false;       ///< forget the inside of blocks, and compute it again: less memory, more time
   bool input_gradient = false;  ///< what the network begins at has a gradient
+};
+
+/// What a recording of a plan's work depends on beside the plan.
+struct RecordingName {
+  enum class Work : std::uint8_t { step, gradients, forward, backward } work = Work::step;  ///< which part of a step
+  int done = 0;       ///< images of the same step that were run before
+  bool last = false;  ///< the last ones
+  friend bool operator==(const RecordingName&, const RecordingName&) = default;
 };
 
 /// Operators, memory and order of a forward and a backward pass. Running allocates nothing and reads no host scalar.
@@ -84,31 +94,65 @@ class TrainingPlan {
   /// Called with each bucket of gradients as soon as it is complete.
   using Ready = std::function<void(const typename Store::Bucket&)>;
 
+  /// What is copied from the host before a forward pass: images, or the maps that the network begins at.
+  template <class Host>
+  void stage(typename B::Stream& stream, std::span<const Host> images) {
+    detail::check_values(images.size(), n_, extents_[0]);
+    memory_ = arena_->reserve(scratch_offset_ + scratch_);
+    B::upload_map(stream, images, map_of(0), value(0));
+  }
+  /// And before a loss.
+  void stage_labels(typename B::Stream& stream, std::span<const std::int32_t> labels) {
+    B::upload(stream, labels, at<std::int32_t>(labels_));
+  }
+  /// And before a backward pass: gradients of the outputs, as result() has them.
+  void stage_gradients(typename B::Stream& stream, std::span<const std::span<const Master>> gradients) {
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      const TypedPointer to = gradient(output_gradients_[i], outputs_[i]);
+      if (is_logits(outputs_[i])) {
+        B::upload(stream, gradients[i], static_cast<Master*>(to));
+      } else {
+        B::upload_map(stream, gradients[i], map_of(outputs_[i]), to);
+      }
+    }
+  }
+
+  /// Does `work`, which is made of the passes below, or repeats what it enqueued the last time that it was done under
+  /// this name.
+  /// @param name whatever `work` depends on, but for the memory that is staged
+  template <class Work>
+  void record(typename B::Stream& stream, const RecordingName& name, const Work& work) {
+    const std::pair<int, int> versions(arena_->version(), shares_->version());
+    if (std::exchange(versions_, versions) != versions) recordings_.clear();
+    auto found = std::find_if(recordings_.begin(), recordings_.end(), [&](const auto& r) { return r.first == name; });
+    if (found == recordings_.end()) {
+      if (recordings_.size() == most_recordings) recordings_.pop_front();
+      found = recordings_.emplace(recordings_.end(), name, typename B::Recording());
+    }
+    B::record(stream, found->second, work);
+  }
+
   /// Forward pass, loss, backward pass of a network that ends in logits. Afterwards the store's gradients are those of
   /// the losses' sum over the images of `StepControl`, times the loss scale.
   /// @param control the `StepControl` numbers, in backend memory
   /// @param metrics the `Metric` sums, in backend memory, added to
   /// @param done images of the same step that were run before: gradients are added to theirs, and batch norms'
   /// statistics are averaged with theirs
-  void run(typename B::Stream& stream, std::span<const float> images, std::span<const std::int32_t> labels,
-           const double* control, double* metrics, int done, const Ready& ready, const Observer* observer = nullptr,
-           Profile* profile = nullptr) {
-    forward(stream, images, done, observer, profile);
-    B::upload(stream, labels, at<std::int32_t>(labels_));
+  void run(typename B::Stream& stream, const double* control, double* metrics, int done, const Ready& ready,
+           const Observer* observer = nullptr, Profile* profile = nullptr) {
+    forward(stream, done, observer, profile);
     loss_->run(stream, static_cast<const Master*>(value(outputs_[0])), at<std::int32_t>(labels_), control,
                at<Master>(output_gradients_[0]), metrics);
     run_backward(stream, ready, profile);
   }
 
-  /// The forward pass, after which result() has the outputs; backward() may follow.
-  template <class Host>
-  void forward(typename B::Stream& stream, std::span<const Host> images, int done, const Observer* observer = nullptr,
-               Profile* profile = nullptr) {
-    detail::check_values(images.size(), n_, extents_[0]);
-    memory_ = arena_->reserve(scratch_offset_ + scratch_);
+  /// Makes room for a run after `done` images of the same step. Before record().
+  void prepare(int done) {
     adds_ = done > 0;
-    if (adds_) shares_->reserve(share_size_);
-    B::upload_map(stream, images, map_of(0), value(0));
+    if (adds_ || dumps_) shares_->reserve(share_size_);
+  }
+  /// The forward pass, after which result() has the outputs; backward() may follow.
+  void forward(typename B::Stream& stream, int done, const Observer* observer = nullptr, Profile* profile = nullptr) {
     if (profile != nullptr) profile->start();
     for (const TrainingEvent& event : events_) {
       if (event.pass == TrainingPass::loss) break;
@@ -125,16 +169,11 @@ class TrainingPlan {
   /// That of an output; of logits 1 x 1 x K.
   Extent extent(std::size_t output) const { return extents_[static_cast<std::size_t>(outputs_[output])]; }
 
-  /// The backward pass from gradients of the outputs, as result() has them, which are multiplied by the loss scale.
-  void backward(typename B::Stream& stream, std::span<const std::span<const Master>> gradients, const double* control) {
+  /// The backward pass from gradients that were staged, which are multiplied by the loss scale.
+  void backward(typename B::Stream& stream, const double* control) {
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
-      const TypedPointer to = gradient(output_gradients_[i], outputs_[i]);
-      if (is_logits(outputs_[i])) {
-        B::upload(stream, gradients[i], static_cast<Master*>(to));
-      } else {
-        B::upload_map(stream, gradients[i], map_of(outputs_[i]), to);
-      }
-      B::scale(stream, control + static_cast<int>(StepControl::loss_scale), to, size_in_numbers(outputs_[i]));
+      B::scale(stream, control + static_cast<int>(StepControl::loss_scale), gradient(output_gradients_[i], outputs_[i]),
+               size_in_numbers(outputs_[i]));
     }
     run_backward(
         stream, [](const auto&) {}, nullptr);
@@ -195,6 +234,7 @@ class TrainingPlan {
   using Operator = std::variant<typename B::Convolution, typename B::BatchNorm, typename B::Pointwise,
                                 typename B::MaxPool, typename B::AveragePool, typename B::Linear, FrozenNorm>;
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
+  static constexpr std::size_t most_recordings = 16;
 
   /// A unit's operator and where its numbers are. Intervals become arena offsets in allocate().
   struct Step {
@@ -367,6 +407,9 @@ class TrainingPlan {
     };
     bias_share_ = most(&Step::weight_size);
     share_size_ = bias_share_ + most(&Step::bias_size);
+    // what an operator makes with the others of its gradients, but nobody wants
+    dumps_ = std::any_of(steps_.begin(), steps_.end(),
+                         [](const Step& s) { return s.bias != none && (s.weight_frozen || s.bias_frozen); });
   }
 
   /// Values live from their unit to their last reader, the backward pass included. One that is computed again has two
@@ -614,7 +657,7 @@ class TrainingPlan {
   }
 
   std::byte* scratch() { return memory_ + scratch_offset_; }
-  Gradient* share(std::size_t offset) { return reinterpret_cast<Gradient*>(shares_->reserve(share_size_) + offset); }
+  Gradient* share(std::size_t offset) { return reinterpret_cast<Gradient*>(shares_->reserve(0) + offset); }
 
   std::span<const Layer> layers_;
   std::span<const int> outputs_;
@@ -639,6 +682,9 @@ class TrainingPlan {
   std::vector<std::size_t> input_contributions_;  // intervals: the first gets the gradient of what comes in
   std::size_t scratch_ = 0, scratch_offset_ = 0;
   std::size_t share_size_ = 0, bias_share_ = 0;  // bytes of a unit's gradients, and where that of the bias is
+  bool dumps_ = false;
+  std::list<std::pair<RecordingName, typename B::Recording>> recordings_;
+  std::pair<int, int> versions_{};  // of the memories that they are for
   // During a run:
   std::byte* memory_ = nullptr;  // the arena
   bool again_ = false;           // values that are computed again are there
