@@ -2,10 +2,7 @@
 /// How the numbers of a map are stored: in which type and, where that is of integers, at which scale.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
 #include <resnext/tensor/dtype.hpp>
@@ -39,19 +36,5 @@ struct NumberFormat {
   float scale = 1;          ///< of integers; 1 for all others
   friend constexpr bool operator==(const NumberFormat&, const NumberFormat&) = default;
 };
-
-namespace detail {
-
-/// x as an integer of type T: the nearest, of two equally near ones the even one, but not beyond the ends of the type.
-/// What is not a number becomes 0.
-template <class T>
-T saturated(float x) {
-  if (is_nan(x)) return 0;
-  constexpr auto least = static_cast<float>(std::numeric_limits<T>::min());
-  constexpr auto most = static_cast<float>(std::numeric_limits<T>::max());
-  return static_cast<T>(std::nearbyint(std::clamp(x, least, most)));
-}
-
-}  // namespace detail
 
 }  // namespace resnext

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
@@ -87,7 +86,9 @@ struct CpuSgd {
       for (std::int64_t at = size * i / parts; at < size * (i + 1) / parts; ++at) sum += double{x[at]} * x[at];
       sums[static_cast<std::size_t>(i)] = sum;
     });
-    return std::accumulate(sums.begin(), sums.end(), 0.0);
+    double sum = 0;
+    for (const double part : sums) sum += part;
+    return sum;
   }
 };
 

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include <resnext/backend/backend.hpp>
+#include <resnext/backend/host/saturated.hpp>
 #include <resnext/backend/host/stream.hpp>
 #include <resnext/backend/host/update.hpp>
 #include <resnext/tensor/number.hpp>
@@ -82,7 +83,8 @@ struct HostMemory {
     std::transform(to, to + size, from, to,
                    [=](double kept, double fresh) { return static_cast<Master>(keep * kept + take * fresh); });
   }
-  static void scale(HostStream&, const double* factor, TypedPointer values, std::int64_t size) {
+  template <class Factor>
+  static void scale(HostStream&, const Factor* factor, TypedPointer values, std::int64_t size) {
     with_type(values.type(), [&]<class T>(T) {
       T* const numbers = values;
       std::transform(numbers, numbers + size, numbers,

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include <resnext/backend/host/saturated.hpp>
 #include <resnext/tensor/number_format.hpp>
 
 namespace resnext::detail {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <resnext/backend/host/saturated.hpp>
 #include <resnext/backend/shapes.hpp>
 #include <resnext/error.hpp>
 #include <resnext/tensor/number.hpp>

@@ -584,8 +584,12 @@ class TrainingPlan {
     const Master* weights = store_->weights();
     Gradient* const gradients = store_->gradients();
     // of a tensor: where it belongs, or beside it
-    Gradient* const dweights = adds_ || step.weight_frozen ? share(0) : gradients + step.weight;
-    Gradient* const dbias = adds_ || step.bias_frozen ? share(bias_share_) : gradients + step.bias;
+    const auto gradient_at = [&](std::size_t place, bool frozen, std::size_t beside) -> Gradient* {
+      if (place == none) return nullptr;
+      return adds_ || frozen ? share(beside) : gradients + place;
+    };
+    Gradient* const dweights = gradient_at(step.weight, step.weight_frozen, 0);
+    Gradient* const dbias = gradient_at(step.bias, step.bias_frozen, bias_share_);
     const TypedPointer dx = gradient(step.dx, unit.input);
     if (auto* convolution = std::get_if<typename B::Convolution>(&step.op)) {
       if (!step.weight_frozen) convolution->backward_weights(stream, x, ConstTypedPointer(dy), dweights, scratch());
