@@ -2,10 +2,11 @@
 /// Counter-based randomness: a value depends only on its seed, stream and position, never on who asks first.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <numbers>
 #include <string_view>
+
+#include <resnext/elementary.hpp>
 
 namespace resnext {
 
@@ -51,7 +52,7 @@ class RandomStream {
   double normal(std::uint64_t i) const {
     const double u = (static_cast<double>(bits(2 * i) >> 11) + 0.5) * 0x1p-53;
     const double v = static_cast<double>(bits(2 * i + 1) >> 11) * 0x1p-53;
-    return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);
+    return detail::sqrt(-2.0 * detail::log(u)) * detail::cos(2.0 * std::numbers::pi * v);
   }
 
  private:

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
-#include <numeric>
 #include <vector>
 
 namespace resnext::detail {
@@ -15,7 +14,7 @@ namespace resnext::detail {
 inline std::vector<std::size_t> sorted_order(std::size_t count,
                                              const std::function<bool(std::size_t, std::size_t)>& less) {
   std::vector<std::size_t> order(count);
-  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   // equal ones in the order of their numbers
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return a < b ? !less(b, a) : less(a, b); });
   return order;

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include <resnext/backend/packed_linear.hpp>
 #include <resnext/backend/shapes.hpp>
@@ -101,9 +102,13 @@ struct AnyNetwork {
   static constexpr std::array<Layer, 1> layers = {Layer{.name = "any", .output = 1, .in = 1, .out = 1}};
 };
 
+/// As `std::movable`, for much less of a compiler's memory.
+template <class T>
+concept Moves = std::is_move_constructible_v<T> && std::is_move_assignable_v<T>;
+
 /// Memory of a backend: `Buffer(count)` is zeroed.
 template <class Buffer, class T>
-concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && std::movable<Buffer> &&
+concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && Moves<Buffer> &&
     requires(Buffer& buffer) {
   { buffer.data() } -> std::same_as<T*>;
   { buffer.size() } -> std::convertible_to<std::size_t>;
@@ -195,7 +200,7 @@ concept InferenceBackend = requires(typename B::Stream& stream, const typename B
   B::download(stream, m, std::span<double>());
   B::finish(stream);                                            // waits for all that was enqueued
   requires std::default_initializable<typename B::Recording>;   // work that a device has kept
-  requires std::movable<typename B::Recording>;
+  requires detail::Moves<typename B::Recording>;
   B::record(stream, recording, [] {});                          // does the work; a device may keep what it enqueues, and only repeat that
                                                                 // the next time, with the arguments that it had: nothing in it uploads,
                                                                 // downloads, waits or allocates

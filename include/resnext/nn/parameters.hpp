@@ -3,12 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include <resnext/elementary.hpp>
 #include <resnext/nn/state_dict.hpp>
 #include <resnext/random.hpp>
 
@@ -47,11 +47,11 @@ inline void initialize(StateDict& state, const StateDict::Slot& slot, std::uint6
   const RandomStream random(seed, slot.entry.name());
   const std::span<float> values = state[slot];
   if (layer.op == LayerOp::convolution) {
-    const double deviation = std::sqrt(2.0 / (double(layer.kernel) * layer.kernel * layer.out));
+    const double deviation = detail::sqrt(2.0 / (double(layer.kernel) * layer.kernel * layer.out));
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(deviation * random.normal(i));
   } else if (layer.op == LayerOp::linear) {
     const bool zero = slot.entry.role == TensorRole::bias && initializer == Initializer::paper;
-    const float edge = zero ? 0.0f : static_cast<float>(1.0 / std::sqrt(double(layer.in)));
+    const float edge = zero ? 0.0f : static_cast<float>(1.0 / detail::sqrt(double(layer.in)));
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = edge * (2.0f * random.uniform(i) - 1.0f);
   }
 }

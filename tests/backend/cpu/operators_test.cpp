@@ -10,6 +10,9 @@
 
 using namespace resnext;
 
+// Not in the header, whose users would pay for it in every file.
+static_assert(Backend<Cpu<float>>);
+
 TEST_CASE("Cpu<float> agrees with Reference<double>") { operators::compare_all<Cpu<float>>(); }
 
 TEST_CASE("laws of Cpu<float>") { laws::check_all<Cpu<float>>(); }

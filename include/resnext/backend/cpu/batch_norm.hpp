@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -30,6 +29,7 @@ struct NormTask {
 #include <resnext/backend/cpu/for_each_target-inl.h>
 
 #include <resnext/backend/cpu/call-inl.h>
+#include <resnext/elementary.hpp>
 
 namespace resnext::detail {
 
@@ -45,16 +45,14 @@ class CpuBatchNorm {
   CpuBatchNorm(const MapShape& shape, const NormOptions& options, std::string_view path)
       : options_(options), channels_(shape.c), width_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
-    all_rows_ = shape.size() / shape.c;
-    for (int group = 0; group < options.groups(shape.n); ++group) {
-      rows_.push_back(std::int64_t{options.images(shape.n, group)} * shape.h * shape.w);
-    }
-    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_[0] * shape.c / least_run, 1, thread_count()));
+    images_ = shape.n;
+    pixels_ = std::int64_t{shape.h} * shape.w;
+    parts_ = static_cast<int>(std::clamp<std::int64_t>(rows_of(0) * shape.c / least_run, 1, thread_count()));
     sums_.resize(2 * width_ * static_cast<std::size_t>(parts_));
     totals_.resize(4 * width_);
   }
 
-  std::size_t saved_size() const { return 2 * width_ * rows_.size() * sizeof(float); }
+  std::size_t saved_size() const { return 2 * width_ * groups() * sizeof(float); }
   /// Three constants of every channel, and two sums of every channel for each thread.
   std::size_t scratch_size() const { return (3 + 2 * static_cast<std::size_t>(parts_)) * width_ * sizeof(float); }
 
@@ -65,9 +63,9 @@ class CpuBatchNorm {
     float* const pivot = scratch;
     float* const scale = scratch + width_;
     std::fill(totals_.begin(), totals_.end(), 0.0);
-    for (std::size_t group = 0; group < rows_.size(); ++group) {
-      const std::int64_t all = rows_[group], begin = static_cast<std::int64_t>(group) * rows_[0] * channels_;
-      const double count = static_cast<double>(all), share = count / static_cast<double>(all_rows_);
+    for (std::size_t group = 0; group < groups(); ++group) {
+      const std::int64_t all = rows_of(group), begin = static_cast<std::int64_t>(group) * rows_of(0) * channels_;
+      const double count = static_cast<double>(all), share = count / static_cast<double>(images_ * pixels_);
       float* const mean = saved + 2 * group * width_;
       float* const inverse = mean + width_;
       find_pivot(x + begin, all, pivot);
@@ -78,7 +76,7 @@ class CpuBatchNorm {
         const double shift = totals_[c] / count;
         const double squares = std::max(0.0, totals_[width_ + c] - shift * totals_[c]);
         mean[c] = static_cast<float>(pivot[c] + shift);
-        inverse[c] = static_cast<float>(1 / std::sqrt(squares / count + options_.epsilon));
+        inverse[c] = static_cast<float>(1 / detail::sqrt(squares / count + options_.epsilon));
         scale[c] = gamma[c] * inverse[c];
         totals_[2 * width_ + c] += share * (pivot[c] + shift);
         totals_[3 * width_ + c] += share * squares / (count - 1);
@@ -104,8 +102,8 @@ class CpuBatchNorm {
     float* const slope = scratch + width_;
     float* const offset = scratch + 2 * width_;
     std::fill(totals_.begin(), totals_.end(), 0.0);
-    for (std::size_t group = 0; group < rows_.size(); ++group) {
-      const std::int64_t all = rows_[group], begin = static_cast<std::int64_t>(group) * rows_[0] * channels_;
+    for (std::size_t group = 0; group < groups(); ++group) {
+      const std::int64_t all = rows_of(group), begin = static_cast<std::int64_t>(group) * rows_of(0) * channels_;
       const double count = static_cast<double>(all);
       const float* const mean = saved + 2 * group * width_;
       const float* const inverse = mean + width_;
@@ -140,10 +138,14 @@ class CpuBatchNorm {
   }
 
  private:
+  /// Ghost batches, and the rows of one.
+  std::size_t groups() const { return static_cast<std::size_t>(options_.groups(images_)); }
+  std::int64_t rows_of(std::size_t group) const { return options_.images(images_, static_cast<int>(group)) * pixels_; }
+
   /// True for an output that no cache would keep until it is read, and whose vectors are aligned.
   bool past_caches(const float* output) const {
     constexpr std::int64_t kept = 20 << 20;  // bytes
-    const std::int64_t bytes = all_rows_ * channels_ * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t bytes = images_ * pixels_ * channels_ * static_cast<std::int64_t>(sizeof(float));
     return bytes > kept && channels_ % 16 == 0 && reinterpret_cast<std::uintptr_t>(output) % 64 == 0;
   }
 
@@ -205,8 +207,8 @@ class CpuBatchNorm {
   NormOptions options_;
   int channels_;
   std::size_t width_;
-  std::int64_t all_rows_ = 0;
-  std::vector<std::int64_t> rows_;  // of each ghost batch
+  int images_ = 1;
+  std::int64_t pixels_ = 1;
   int parts_ = 1;
   std::vector<double> sums_;    // [part][2][c]
   std::vector<double> totals_;  // two sums of this ghost batch, then two of all

@@ -87,6 +87,4 @@ struct Cpu<float> : detail::HostMemory {
   static double peak_gflops() { return detail::measured_peak_gflops(); }
 };
 
-static_assert(Backend<Cpu<float>>);
-
 }  // namespace resnext

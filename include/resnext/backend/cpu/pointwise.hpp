@@ -78,7 +78,8 @@ struct CpuSgd {
     });
   }
   /// In double, cut alike for any number of threads, which so get the same bits.
-  static double sum_of_squares(const float* x, std::int64_t size) {
+  template <class Number>
+  static double sum_of_squares(const Number* x, std::int64_t size) {
     constexpr int parts = 64;
     std::array<double, parts> sums;
     parallel_for(parts, [&](int i) {

@@ -3,13 +3,13 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/check_shapes.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/elementary.hpp>
 #include <resnext/error.hpp>
 #include <resnext/tensor/number.hpp>
 
@@ -42,12 +42,12 @@ class HostCrossEntropy {
       const T* const best = std::max_element(logits, logits + classes);
       const double largest = *best;
       double sum = 0;
-      for (int k = 0; k < classes; ++k) sum += std::exp(logits[k] - largest);
+      for (int k = 0; k < classes; ++k) sum += detail::exp(logits[k] - largest);
       double loss = 0;
       for (int k = 0; k < classes; ++k) {
         const double target = rest + (k == label ? 1 - shape_.smoothing : 0);
-        loss -= target * (logits[k] - largest - std::log(sum));
-        dlogits[k] = static_cast<T>(scale * (std::exp(logits[k] - largest) / sum - target));
+        loss -= target * (logits[k] - largest - detail::log(sum));
+        dlogits[k] = static_cast<T>(scale * (detail::exp(logits[k] - largest) / sum - target));
       }
       finite = finite && is_finite(loss);
       metrics[static_cast<int>(Metric::loss)] += loss;

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
+#include <resnext/elementary.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -17,7 +17,7 @@ T saturated(float x) {
   if (is_nan(x)) return 0;
   constexpr auto least = static_cast<float>(std::numeric_limits<T>::min());
   constexpr auto most = static_cast<float>(std::numeric_limits<T>::max());
-  return static_cast<T>(std::nearbyint(std::clamp(x, least, most)));
+  return static_cast<T>(rounded(std::clamp(x, least, most)));
 }
 
 }  // namespace resnext::detail

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -13,6 +12,7 @@
 
 #include <resnext/backend/backend.hpp>
 #include <resnext/backend/host/stream.hpp>
+#include <resnext/elementary.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext::detail {
@@ -75,7 +75,7 @@ class HostUpdate {
       for (const UpdateSegment& s : segments_) {
         squares += Sgd::sum_of_squares(a.gradients + s.offset, static_cast<std::int64_t>(s.size));
       }
-      const double norm = scale * std::sqrt(squares);
+      const double norm = scale * detail::sqrt(squares);
       if (norm > options_.clip_norm) scale *= options_.clip_norm / norm;
     }
     for (const UpdateSegment& s : segments_) {

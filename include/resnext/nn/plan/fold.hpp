@@ -2,11 +2,11 @@
 /// Batch norms with fixed statistics.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <vector>
 
 #include <resnext/backend/shapes.hpp>
+#include <resnext/elementary.hpp>
 #include <resnext/nn/state_dict.hpp>
 
 namespace resnext::detail {
@@ -18,7 +18,7 @@ void fold_norm(const ParameterSource& parameters, int row, std::vector<double>& 
   const auto mean = parameters.at(row, TensorRole::running_mean),
              variance = parameters.at(row, TensorRole::running_var);
   for (std::size_t c = 0; c < scale.size(); ++c) {
-    scale[c] = weight[c] / std::sqrt(double{variance[c]} + NormOptions{}.epsilon);
+    scale[c] = weight[c] / detail::sqrt(double{variance[c]} + NormOptions{}.epsilon);
     shift[c] = static_cast<Shift>(bias[c] - mean[c] * scale[c]);
   }
 }

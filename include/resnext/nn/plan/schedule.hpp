@@ -5,11 +5,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <utility>
 #include <vector>
-
-#include <resnext/nn/plan/fusion.hpp>
 
 namespace resnext {
 
@@ -31,8 +28,10 @@ struct TrainingEvent {
 /// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"): before the backward pass of a block its inside
 /// is computed again. A block here is whatever lies between two values of which each is all that later units read.
 /// @param trained the units that have a backward pass; empty for all
-inline std::vector<TrainingEvent> schedule(std::span<const Unit> units, bool recompute,
-                                           const std::vector<bool>& trained = {}) {
+// A template, so that who trains nothing does not compile it.
+template <class Unit>
+std::vector<TrainingEvent> schedule(const std::vector<Unit>& units, bool recompute,
+                                    const std::vector<bool>& trained = {}) {
   const int count = static_cast<int>(units.size());
   const auto is_trained = [&](int unit) { return trained.empty() || trained[static_cast<std::size_t>(unit)]; };
   // Of each value the last unit that reads it. A unit is a cut if nothing before its output is read after it.

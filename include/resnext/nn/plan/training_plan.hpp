@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <optional>
 #include <span>
 #include <utility>
@@ -126,7 +125,7 @@ class TrainingPlan {
     if (std::exchange(versions_, versions) != versions) recordings_.clear();
     auto found = std::find_if(recordings_.begin(), recordings_.end(), [&](const auto& r) { return r.first == name; });
     if (found == recordings_.end()) {
-      if (recordings_.size() == most_recordings) recordings_.pop_front();
+      if (recordings_.size() == most_recordings) recordings_.erase(recordings_.begin());
       found = recordings_.emplace(recordings_.end(), name, typename B::Recording());
     }
     B::record(stream, found->second, work);
@@ -687,7 +686,7 @@ class TrainingPlan {
   std::size_t scratch_ = 0, scratch_offset_ = 0;
   std::size_t share_size_ = 0, bias_share_ = 0;  // bytes of a unit's gradients, and where that of the bias is
   bool dumps_ = false;
-  std::list<std::pair<RecordingName, typename B::Recording>> recordings_;
+  std::vector<std::pair<RecordingName, typename B::Recording>> recordings_;
   std::pair<int, int> versions_{};  // of the memories that they are for
   // During a run:
   std::byte* memory_ = nullptr;  // the arena
