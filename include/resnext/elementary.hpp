@@ -1,6 +1,6 @@
 /// @file
-/// Elementary functions of double numbers. The header <cmath> declares special functions too, which cost a compiler more
-/// than everything else that is needed of it here.
+/// Elementary functions of double numbers. The standard header declares special functions too, which cost a compiler
+/// more than everything else that is needed of it here.
 #pragma once
 
 namespace resnext::detail {

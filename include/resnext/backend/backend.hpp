@@ -82,9 +82,9 @@ enum class StepVerdict : int {
 /// The flat arrays that `Update` works on, in backend memory. All is changed together, or nothing.
 template <class Scalar, class Master, class Gradient>
 struct UpdateArrays {
-  Master* weights = nullptr;
-  const Gradient* gradients = nullptr;  ///< summed over the ranks, times the loss scale
-  Master* velocities = nullptr;
+  Master* weights = nullptr;                 ///< as they are learned
+  const Gradient* gradients = nullptr;       ///< summed over the ranks, times the loss scale
+  Master* velocities = nullptr;              ///< of momentum
   Scalar* operands = nullptr;                ///< weights as operators read them: themselves where the types are one
   Master* statistics = nullptr;              ///< batch norms' running ones
   const Master* batch_statistics = nullptr;  ///< of this step
@@ -108,8 +108,7 @@ concept Moves = std::is_move_constructible_v<T> && std::is_move_assignable_v<T>;
 
 /// Memory of a backend: `Buffer(count)` is zeroed.
 template <class Buffer, class T>
-concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && Moves<Buffer> &&
-    requires(Buffer& buffer) {
+concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && Moves<Buffer> && requires(Buffer& buffer) {
   { buffer.data() } -> std::same_as<T*>;
   { buffer.size() } -> std::convertible_to<std::size_t>;
 };

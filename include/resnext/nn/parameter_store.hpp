@@ -169,8 +169,11 @@ class ParameterStore {
   }
   /// Scale and shift of a frozen batch norm, and as many zeros as it has channels.
   struct FrozenNorm {
-    const Master *scale, *shift, *zeros;
+    const Master* scale = nullptr;  ///< of each channel
+    const Master* shift = nullptr;  ///< the same
+    const Master* zeros = nullptr;  ///< as many
   };
+  /// Those of a row.
   FrozenNorm frozen_norm(int row) const {
     const auto at = std::find_if(norms_.begin(), norms_.end(), [&](const FoldedNorm& norm) { return norm.row == row; });
     const Master* const scale = folded_.data() + at->offset;

@@ -26,6 +26,7 @@ concept TakenFor = TensorNumber<std::remove_const_t<T>> &&(!constant || std::is_
 template <bool constant>
 class BasicTypedPointer {
  public:
+  /// Const for what may only be read.
   template <class T>
   using Qualified = std::conditional_t<constant, const T, T>;
 
@@ -34,11 +35,14 @@ class BasicTypedPointer {
   /// Of numbers whose type is known while compiling.
   template <detail::PointedTo<constant> T>
   BasicTypedPointer(T* data) : data_(data), type_(dtype_of<std::remove_const_t<T>>) {}
+  /// Of numbers of that type.
   BasicTypedPointer(Qualified<void>* data, Dtype type) : data_(data), type_(type) {}
   /// One that may only be read, of one that may be written.
   BasicTypedPointer(const BasicTypedPointer<false>& other) requires constant : data_(other.data()),
                                                                                type_(other.type()) {}
+  /// Points to the same.
   BasicTypedPointer(const BasicTypedPointer&) = default;
+  /// The same.
   BasicTypedPointer& operator=(const BasicTypedPointer&) = default;
 
   /// The address.

@@ -87,6 +87,7 @@ struct Reference : detail::HostMemory {
   /// @}
 };
 
+/// In integers of 8 bits, for inference alone.
 template <>
 struct Reference<int8> : detail::HostMemory {
   /// @name The contract

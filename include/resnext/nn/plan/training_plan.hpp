@@ -36,9 +36,12 @@ struct TrainingPlanOptions {
 
 /// What a recording of a plan's work depends on beside the plan.
 struct RecordingName {
-  enum class Work : std::uint8_t { step, gradients, forward, backward } work = Work::step;  ///< which part of a step
-  int done = 0;       ///< images of the same step that were run before
-  bool last = false;  ///< the last ones
+  /// Parts of a step.
+  enum class Work : std::uint8_t { step, gradients, forward, backward };
+
+  Work work = Work::step;  ///< which of them
+  int done = 0;            ///< images of the same step that were run before
+  bool last = false;       ///< the last ones
   friend bool operator==(const RecordingName&, const RecordingName&) = default;
 };
 
