@@ -145,7 +145,8 @@ class Trainer {
   }
   /// Does not compile, in one sentence.
   template <class Other>
-  explicit Trainer(const Parameters<Other>& parameters, TrainerOptions = {}, Comm = {}) : Trainer(Parameters<Net>()) {
+  explicit Trainer(const Parameters<Other>& parameters, const TrainerOptions& = {}, const Comm& = {})
+      : Trainer(Parameters<Net>()) {
     detail::SameNetwork<Net, Other>();
     static_cast<void>(parameters);
   }

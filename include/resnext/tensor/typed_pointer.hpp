@@ -11,6 +11,9 @@
 
 namespace resnext {
 
+template <bool constant>
+class BasicTypedPointer;
+
 namespace detail {
 
 /// What a typed pointer may be made of a pointer to, and be taken for one to.
@@ -18,6 +21,10 @@ template <class T, bool constant>
 concept PointedTo = TensorNumber<std::remove_const_t<T>> &&(constant || !std::is_const_v<T>);
 template <class T, bool constant>
 concept TakenFor = TensorNumber<std::remove_const_t<T>> &&(!constant || std::is_const_v<T>);
+
+/// The typed pointer that a constant one may be made of.
+template <class Other, bool constant>
+concept WriterOf = constant && std::is_same_v<Other, BasicTypedPointer<false>>;
 
 }  // namespace detail
 
@@ -38,12 +45,8 @@ class BasicTypedPointer {
   /// Of numbers of that type.
   BasicTypedPointer(Qualified<void>* data, Dtype type) : data_(data), type_(type) {}
   /// One that may only be read, of one that may be written.
-  BasicTypedPointer(const BasicTypedPointer<false>& other) requires constant : data_(other.data()),
-                                                                               type_(other.type()) {}
-  /// Points to the same.
-  BasicTypedPointer(const BasicTypedPointer&) = default;
-  /// The same.
-  BasicTypedPointer& operator=(const BasicTypedPointer&) = default;
+  template <detail::WriterOf<constant> Other>
+  BasicTypedPointer(const Other& other) : data_(other.data()), type_(other.type()) {}
 
   /// The address.
   Qualified<void>* data() const { return data_; }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <resnext/model/family.hpp>
+#include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/plan/schedule.hpp>
 
 using namespace resnext;

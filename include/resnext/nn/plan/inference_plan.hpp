@@ -120,9 +120,9 @@ class InferencePlan {
   }
 
   /// Takes operators over; there are no copies.
-  InferencePlan(InferencePlan&&) = default;
+  InferencePlan(InferencePlan&&) noexcept = default;
   /// The same.
-  InferencePlan& operator=(InferencePlan&&) = default;
+  InferencePlan& operator=(InferencePlan&&) noexcept = default;
 
   /// Runs a batch of the plan's extents. Returns the first output, the logits `[N, K]` of a classifier, valid until the
   /// next call.

@@ -86,9 +86,9 @@ class TrainingPlan {
   }
 
   /// Takes operators over; there are no copies.
-  TrainingPlan(TrainingPlan&&) = default;
+  TrainingPlan(TrainingPlan&&) noexcept = default;
   /// The same.
-  TrainingPlan& operator=(TrainingPlan&&) = default;
+  TrainingPlan& operator=(TrainingPlan&&) noexcept = default;
 
   /// True for a batch of the plan's extents.
   bool fits(int n, Extent image) const { return n == n_ && image == extents_[0]; }
