@@ -404,7 +404,10 @@ void a_step_is_kept_or_not() {
     update.run(stream, control.data(),
                {weights.data(), slopes.data(), velocities.data(), weights.data(), statistics.data(), batch.data()});
   };
-  at(StepControl::loss_scale) = 8;
+  const auto nothing_changed = [&] {
+    return weights == Tensor<B>(4, 8) && velocities == Tensor<B>(4, 4) && statistics == Tensor<B>(2, 1);
+  };
+  at(StepControl::loss_scale) = 1;
   const auto before = control;
   run(StepVerdict::stop);
   CHECK(control == [&] {
@@ -412,11 +415,18 @@ void a_step_is_kept_or_not() {
     c[int(StepControl::verdict)] = double(StepVerdict::stop);
     return c;
   }());
-  run(StepVerdict::skip);
-  CHECK(at(StepControl::loss_scale) == 4);
-  CHECK(at(StepControl::step) == 1);
-  CHECK(at(StepControl::skipped) == 1);
-  CHECK((weights == Tensor<B>(4, 8) && velocities == Tensor<B>(4, 4) && statistics == Tensor<B>(2, 1)));
+  CHECK(nothing_changed());
+  at(StepControl::loss_scale) = 8;  // whatever the verdict, so that no rank's scale differs from the others'
+  int steps = 0;
+  for (const StepVerdict verdict : {StepVerdict::skip, StepVerdict::stop}) {
+    ++steps;
+    run(verdict);
+    CHECK(at(StepControl::loss_scale) == (steps == 1 ? 4 : 2));
+    CHECK(at(StepControl::step) == steps);
+    CHECK(at(StepControl::skipped) == steps);
+    CHECK(nothing_changed());
+  }
+  at(StepControl::loss_scale) = 4;
   run(StepVerdict::update);  // g = 16 / 4, v = 2 + 4, w = 8 - 0.5 * 6
   CHECK((weights == Tensor<B>(4, 5) && velocities == Tensor<B>(4, 6) && statistics == Tensor<B>(2, 1.5)));
   CHECK(at(StepControl::good_steps) == 1);
@@ -424,9 +434,17 @@ void a_step_is_kept_or_not() {
   run(StepVerdict::update);  // the third of three
   CHECK(at(StepControl::loss_scale) == 8);
   CHECK(at(StepControl::good_steps) == 0);
-  CHECK(at(StepControl::step) == 4);
+  CHECK(at(StepControl::step) == 5);
+  CHECK(at(StepControl::skipped) == 2);
   for (int i = 0; i < 9; ++i) run(StepVerdict::skip);
   CHECK(at(StepControl::loss_scale) == 1);
+  for (const auto& [scale, grown] :
+       {std::array{0x1p23, 0x1p24}, {0x1p24, 0x1p24}, {0x1p25, 0x1p25}, {0x1.8p23, 0x1.8p23}}) {
+    at(StepControl::loss_scale) = scale;
+    at(StepControl::good_steps) = 2;
+    run(StepVerdict::update);
+    CHECK(at(StepControl::loss_scale) == grown);
+  }
 }
 
 template <class B>

@@ -16,22 +16,14 @@
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
+#include "files.hpp"
 #include "networks.hpp"
 
 using namespace resnext;
 using namespace resnext::test;
+using testing::message_of;
 
 namespace {
-
-template <class F>
-std::string message(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 std::vector<float> random_floats(const char* name, std::int64_t size, float reach) {
   std::vector<float> values(static_cast<std::size_t>(size));
@@ -239,16 +231,21 @@ TEST_CASE("the same pictures and formats give the same bits, for a batch and for
 TEST_CASE("a network of integers needs formats, and a calibration needs pictures") {
   using Net = Calibrated::Net;
   Calibrated net;
-  CHECK(message([&] { Classifier<Net, Reference<int8>>(net.parameters)(net.batch.images()); }) ==
+  CHECK(message_of<Error>([&] { Classifier<Net, Reference<int8>>(net.parameters)(net.batch.images()); }) ==
         "the images: Reference<int8> expected a format of every value, found none; make them of a Calibration");
   Calibration fresh(Net::layers);
-  CHECK(message([&] { static_cast<void>(fresh.quantization()); }) ==
+  CHECK(message_of<Error>([&] { static_cast<void>(fresh.quantization()); }) ==
         "calibration: expected images to have been observed, found none");
+  Classifier<SmallCifar, Reference<float>> other(random_parameters<SmallCifar>(1));
+  CHECK(message_of<OptionError>([&] { fresh.observe(other, net.batch.images()); }) ==
+        "calibration: expected a classifier of the network that it was made for, with " +
+            std::to_string(Net::layers.size()) + " layers, found one of another with " +
+            std::to_string(SmallCifar::layers.size()));
   const std::array<std::string_view, 1> unknown = {"layer7.0.conv1"};
-  CHECK(message([&] { static_cast<void>(net.calibration.quantization(unknown)); }) ==
+  CHECK(message_of<Error>([&] { static_cast<void>(net.calibration.quantization(unknown)); }) ==
         "the network has no layer \"layer7.0.conv1\", whose input was to be of type F32");
   net.batch.values[5] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(message([&] {
+  CHECK(message_of<Error>([&] {
           net.calibration.observe(net.exact, net.batch.images());
         }).starts_with("calibration: the images: expected finite numbers, found "));
 }

@@ -17,6 +17,7 @@
 #include <resnext/resnext.hpp>
 
 #include "nn/networks.hpp"
+#include "nn/other_rank.hpp"
 
 using namespace resnext;
 using namespace resnext::test;
@@ -246,6 +247,8 @@ TEST_CASE("restoring parameters and velocities goes on as if never stopped") {
   CHECK(std::equal(a.values().begin(), a.values().end(), b.values().begin()));
   CHECK(a.batches_tracked() == 2);
   CHECK(b.batches_tracked() == 2);
+  resumed.compute_gradients(first.images(), first.labels);  // updates nothing
+  CHECK(resumed.parameters().batches_tracked() == 2);
 }
 
 namespace {
@@ -329,6 +332,13 @@ TEST_CASE("plans of all extents share packed weights and memory") {
     CHECK(std::ranges::equal(silent(batch.images()), logits[size == 40 ? 0 : 1]));
   }
   CHECK(silent.weight_bytes() > weights + weights / 2);
+  // What plans have alone goes with them, and is never taken for another's.
+  for (int turn = 0; turn < 3; ++turn) {
+    for (std::size_t i = 0; i < std::size(sizes); ++i) {
+      CHECK(std::ranges::equal(silent(at(sizes[i]).images()), logits[i]));
+      CHECK(silent.weight_bytes() <= Classifier<Net, Silent>::most_plans * weights);
+    }
+  }
 }
 
 TEST_CASE("a classifier whose parameters were replaced is as good as a new one") {
@@ -442,18 +452,6 @@ TEST_CASE("gradients under way are waited for before they are written again, mov
 }
 
 namespace {
-
-/// Adds `extra` to the first gradient of the sums: what another rank sent.
-struct OtherRank {
-  std::shared_ptr<double> extra = std::make_shared<double>(0);
-
-  int rank() const { return 0; }
-  int size() const { return 2; }
-  template <class Gradient>
-  void all_reduce(Gradient* values, std::int64_t, HostStream&) {
-    values[0] += static_cast<Gradient>(*extra);
-  }
-};
 
 /// The bits of everything that a step changes.
 template <class T>

@@ -127,3 +127,18 @@ TEST_CASE("a profile shows what is computed again, and an observer sees each par
   CHECK(std::any_of(profile.rows().begin(), profile.rows().end(),
                     [](const Profile::Row& row) { return row.work.starts_with("recompute "); }));
 }
+
+TEST_CASE("a batch whose last part is impossible changes nothing") {
+  using Net = SmallImageNet;
+  const RandomBatch batch("impossible", 5, 8, 8, 3, Net::classes);  // of one image the last maps have one value
+  const auto start = random_parameters<Net>(55);
+  Trainer<Net, B> trainer(start, {.micro_batch = 2});
+  trainer.set_learning_rate(0.1);
+  CHECK_THROWS_WITH_AS(trainer.step(batch.slice(0, 5), batch.labels),
+                       doctest::Contains("expected more than 1 value per channel when training"), ShapeError);
+  CHECK(std::ranges::equal(trainer.parameters().values(), start.values()));
+  CHECK(trainer.parameters().batches_tracked() == 0);
+  CHECK(trainer.read_metrics().images == 0);
+  trainer.step(batch.slice(0, 4), std::span(batch.labels).first(4));
+  CHECK(trainer.read_metrics().images == 4);
+}

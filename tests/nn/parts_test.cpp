@@ -13,10 +13,12 @@
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
+#include "files.hpp"
 #include "networks.hpp"
 
 using namespace resnext;
 using namespace resnext::test;
+using testing::message_of;
 
 namespace {
 
@@ -127,16 +129,6 @@ void trained_joined_are_the_whole(TrainerOptions options = {}) {
   CHECK(agree<Lower>(lower.parameters(), end));
   CHECK(agree<Upper>(upper.parameters(), end));
   CHECK(upper.parameters().batches_tracked() == 3);
-}
-
-template <class F>
-std::string message(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 }  // namespace
@@ -275,19 +267,20 @@ TEST_CASE("passes in the wrong order, and gradients of the wrong size, are refus
   const RandomBatch batch("order", 2, 33, 33, 3, 7);
   Trainer<Lower1, B> trainer(part_of<Lower1>(random_parameters<Whole>(67)));
   const std::vector<double> none;
-  CHECK(message([&] { backward(trainer, {std::span<const double>(none)}); }) ==
+  CHECK(message_of<Error>([&] { backward(trainer, {std::span<const double>(none)}); }) ==
         "trainer: backward() needs a forward() before it");
-  CHECK(message([&] { trainer.update(); }).starts_with("trainer: a step needs a learning rate"));
+  CHECK(message_of<Error>([&] { trainer.update(); }).starts_with("trainer: a step needs a learning rate"));
   trainer.set_learning_rate(0.1);
-  CHECK(message([&] { trainer.update(); }) == "trainer: update() needs a backward() before it");
+  CHECK(message_of<Error>([&] { trainer.update(); }) == "trainer: update() needs a backward() before it");
   const auto size = trainer.forward(batch.images())[0].values.size();
-  CHECK(message([&] { backward(trainer, {std::span<const double>(none)}); }) ==
+  CHECK(message_of<Error>([&] { backward(trainer, {std::span<const double>(none)}); }) ==
         "trainer: gradient of output 0: expected " + std::to_string(size) + " numbers, found 0");
-  CHECK(message([&] { trainer.backward({}); }) == "trainer: expected a gradient for each of 1 outputs, found 0");
+  CHECK(message_of<Error>([&] { trainer.backward({}); }) ==
+        "trainer: expected a gradient for each of 1 outputs, found 0");
   const std::vector<double> gradient(size, 1);
   backward(trainer, {std::span<const double>(gradient)});
-  CHECK(message([&] { backward(trainer, {std::span<const double>(gradient)}); }) ==
+  CHECK(message_of<Error>([&] { backward(trainer, {std::span<const double>(gradient)}); }) ==
         "trainer: backward() needs a forward() before it");
   trainer.update();
-  CHECK(message([&] { trainer.update(); }) == "trainer: update() needs a backward() before it");
+  CHECK(message_of<Error>([&] { trainer.update(); }) == "trainer: update() needs a backward() before it");
 }

@@ -22,10 +22,12 @@
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
+#include "files.hpp"
 #include "networks.hpp"
 
 using namespace resnext;
 using namespace resnext::test;
+using testing::message_of;
 
 namespace {
 
@@ -398,16 +400,6 @@ std::vector<double> learned(const TrainerOptions& options, int steps, bool short
   return all;
 }
 
-template <class F>
-std::string message(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 }  // namespace
 
 TEST_CASE_TEMPLATE("networks learn from recordings what they learn step by step, bit for bit", Net, SmallImageNet,
@@ -501,10 +493,10 @@ TEST_CASE("what would be wrong in a recording is found") {
   HiddenBuffer<double> memory(1);
   const std::array<double, 1> host{1};
   // A copy from the host that belongs to the stage, in the recording.
-  CHECK(message([&] {
+  CHECK(message_of<Error>([&] {
           Late::record(stream, recording, [&] { Late::upload(stream, std::span<const double>(host), memory.data()); });
         }) == "a copy from host memory cannot be recorded");
-  CHECK(message([&] {
+  CHECK(message_of<Error>([&] {
           Late::record(stream, recording, [&] {
             std::array<double, 1> to{};
             Late::download(stream, memory.data(), std::span<double>(to));

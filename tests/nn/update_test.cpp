@@ -14,6 +14,7 @@
 #include <resnext/resnext.hpp>
 
 #include "networks.hpp"
+#include "other_rank.hpp"
 
 using namespace resnext;
 using namespace resnext::test;
@@ -36,18 +37,6 @@ double norm(std::span<const float> values) {
   for (const float x : values) sum += double{x} * x;
   return std::sqrt(sum);
 }
-
-/// Adds `extra` to the first gradient: what another rank sent.
-struct OtherRank {
-  std::shared_ptr<double> extra = std::make_shared<double>(0);
-
-  int rank() const { return 0; }
-  int size() const { return 2; }
-  template <class Gradient>
-  void all_reduce(Gradient* values, std::int64_t, HostStream&) {
-    values[0] += static_cast<Gradient>(*extra);
-  }
-};
 
 }  // namespace
 
@@ -280,6 +269,38 @@ TEST_CASE("gradients that overflow are skipped at half the scale each, and stop 
     step(0);
     CHECK(state() != before);
   }
+}
+
+TEST_CASE("a rank whose loss is bad and one that only hears of it have the same loss scale and step") {
+  const RandomBatch batch("scales", 4, 8, 8, 3, Net::classes);
+  TrainerOptions options;
+  options.loss_scale = 8;
+  auto broken = random_parameters<Net>(41);
+  broken["fc.bias"][0] = std::numeric_limits<float>::quiet_NaN();
+  OtherRank other;
+  Trainer<Net, B, OtherRank> bad(broken, options), hears(random_parameters<Net>(41), options, other);
+  *other.extra = std::numeric_limits<double>::quiet_NaN();
+  for (const double scale : {4, 2, 1, 1}) {
+    for (auto* trainer : {&bad, &hears}) {
+      trainer->set_learning_rate(0.05);
+      trainer->step(batch.images(), batch.labels);
+      CHECK(trainer->loss_scale() == scale);
+    }
+    CHECK(bad.skipped_steps() == hears.skipped_steps());
+    CHECK(bad.parameters().batches_tracked() == 0);
+    CHECK(hears.parameters().batches_tracked() == 0);
+  }
+  CHECK(!is_finite(bad.read_metrics().loss));
+  CHECK(!is_finite(hears.read_metrics().loss));
+}
+
+TEST_CASE("a network that is frozen whole steps, and stays") {
+  const RandomBatch batch("whole", 4, 8, 8, 3, Net::classes);
+  TrainerOptions options;
+  options.group_of = [](const StateEntry&) { return ParameterGroup{.frozen = true}; };
+  const auto start = random_parameters<Net>(41), end = trained(options, batch);
+  CHECK(std::ranges::equal(start.values(), end.values()));
+  CHECK(end.batches_tracked() == 3);
 }
 
 TEST_CASE("float16 trains from any loss scale, for it finds one that fits") {

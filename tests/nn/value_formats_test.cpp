@@ -13,10 +13,12 @@
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
+#include "files.hpp"
 #include "networks.hpp"
 
 using namespace resnext;
 using namespace resnext::test;
+using testing::message_of;
 
 namespace {
 
@@ -63,16 +65,6 @@ std::vector<float> learned(Trainer trainer, const RandomBatch& batch) {
     all.insert(all.end(), state->values().begin(), state->values().end());
   }
   return all;
-}
-
-template <class F>
-std::string message(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 }  // namespace
@@ -153,21 +145,31 @@ TEST_CASE_TEMPLATE("a trainer's first and last layer are float", T, bfloat16, fl
     CAPTURE(name);
     CHECK(are_rounded<T>(value.second) == (name != "avgpool" && name != "fc"));
   }
-  // The gradient of the last weights is a product of floats: that of logits, which are float, and of features.
+  // The gradient of the last weights is a product of floats: of the logits' gradients, which are float, and features.
+  constexpr int n = 4, classes = Net::classes;
+  const auto& logits = values.at("fc");
+  const auto& features = values.at("avgpool");
+  const std::vector<float> scores(logits.begin(), logits.end());
+  std::vector<float> slopes(scores.size());
+  std::array<double, static_cast<std::size_t>(StepControl::count)> control{};
+  control[static_cast<std::size_t>(StepControl::loss_scale)] = 1;
+  control[static_cast<std::size_t>(StepControl::images)] = n;
+  std::array<double, 3> metrics{};
+  HostStream stream;
+  Reference<float>::CrossEntropy(LossShape{n, classes})
+      .run(stream, scores.data(), batch.labels.data(), control.data(), slopes.data(), metrics.data());
   const auto gradients = mixed.gradients();
   const auto weights = gradients["fc.weight"], bias = gradients["fc.bias"];
-  const auto& features = values.at("avgpool");
-  const std::size_t width = features.size() / 4;
-  // one column of it: sum over the images of the logits' gradients, which sum to the bias' gradient
-  double bound = 0, sum = 0;
-  for (std::size_t k = 0; k < bias.size(); ++k) sum += bias[k];
-  for (const float gradient : weights) bound = std::max(bound, std::abs(double{gradient}));
-  CHECK(std::abs(sum) < 1e-6);
-  CHECK(bound > 0);
-  for (std::size_t column = 0; column < width; ++column) {
-    double total = 0;
-    for (std::size_t k = 0; k < bias.size(); ++k) total += weights[k * width + column];
-    CHECK(std::abs(total) < 1e-5 * bound);
+  const std::size_t width = features.size() / n;
+  for (std::size_t k = 0; k < classes; ++k) {
+    double sum = 0;
+    for (std::size_t i = 0; i < n; ++i) sum += slopes[i * classes + k];
+    CHECK(bias[k] == doctest::Approx(sum).epsilon(1e-6).scale(0.1));
+    for (std::size_t column = 0; column < width; ++column) {
+      sum = 0;
+      for (std::size_t i = 0; i < n; ++i) sum += slopes[i * classes + k] * features[i * width + column];
+      CHECK(weights[k * width + column] == doctest::Approx(sum).epsilon(1e-6).scale(0.1));
+    }
   }
   // It goes on from a checkpoint as if never stopped.
   const auto steps = [&](auto& trainer, int count) {
@@ -223,12 +225,12 @@ TEST_CASE("formats that cannot be are refused, with the layer") {
   const auto parameters = random_parameters<Net>(9);
   const RandomBatch batch("refused", 2, 8, 8, Net::inputs, Net::classes);
   ValueFormats formats(Net::layers);
-  CHECK(message([&] { formats.reads("layer9.0.conv1", {Dtype::F32}); }) ==
+  CHECK(message_of<Error>([&] { formats.reads("layer9.0.conv1", {Dtype::F32}); }) ==
         "the network has no layer \"layer9.0.conv1\", whose input was to be of type F32");
   const auto refusal = [&]<class B>(NumberFormat format) {
     ValueFormats chosen(Net::layers);
     chosen.reads("layer1.0.conv2", format);
-    return message([&] { Classifier<Net, B>(parameters, chosen)(batch.images()); });
+    return message_of<Error>([&] { Classifier<Net, B>(parameters, chosen)(batch.images()); });
   };
   CHECK(refusal.operator()<Reference<double>>({Dtype::F32}) ==
         "layer1.0.relu1: Reference<double> has no maps of type F32");
@@ -240,11 +242,15 @@ TEST_CASE("formats that cannot be are refused, with the layer") {
     CHECK(refusal.operator()<Reference<float>>({Dtype::U8, scale})
               .starts_with("layer1.0.relu1: expected a positive, finite scale for U8, found "));
   }
+  CHECK(message_of<OptionError>([&] {
+          Classifier<SmallImageNet, Reference<float>>(random_parameters<SmallImageNet>(9), formats)(batch.images());
+        }) == "formats: expected those of this network with " + std::to_string(SmallImageNet::layers.size()) +
+                  " layers, found those of another; make them of its own table");
   ValueFormats half(Net::layers);
   half.reads("layer1.0.conv2", {Dtype::F16});
   Trainer<Net, Reference<bfloat16>> trainer(parameters, {.formats = half});
   trainer.set_learning_rate(0.1);
-  CHECK(message([&] { trainer.step(batch.images(), batch.labels); }) ==
+  CHECK(message_of<Error>([&] { trainer.step(batch.images(), batch.labels); }) ==
         "layer1.0.relu1: expected BF16 or F32 for training on Reference<bfloat16>, found F16");
 }
 
@@ -256,7 +262,7 @@ TEST_CASE("pointers say the type of what they point to") {
   CHECK(back == &number);
   const float* const read = ConstTypedPointer(pointer);
   CHECK(read == &number);
-  CHECK(message([&] { static_cast<void>(static_cast<bfloat16*>(pointer)); }) ==
+  CHECK(message_of<Error>([&] { static_cast<void>(static_cast<bfloat16*>(pointer)); }) ==
         "an operator expected numbers of type BF16, found F32");
   CHECK_FALSE(TypedPointer(nullptr));
   CHECK(static_cast<double*>(TypedPointer(nullptr)) == nullptr);

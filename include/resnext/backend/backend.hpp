@@ -33,14 +33,6 @@
 
 namespace resnext {
 
-/// Stochastic gradient descent as torch.optim.SGD has it: g += decay w; v = momentum v + g;
-/// w -= rate (nesterov ? g + momentum v : v).
-struct SgdOptions {
-  double momentum = 0.9;       ///< what stays of the velocity
-  double weight_decay = 1e-4;  ///< share of the weight that is added to its gradient
-  bool nesterov = false;       ///< look ahead by one more momentum
-};
-
 /// A run of a network's flat learned numbers that is updated alike.
 struct UpdateSegment {
   std::size_t offset = 0;   ///< in numbers
@@ -49,7 +41,8 @@ struct UpdateSegment {
   double weight_decay = 0;  ///< share of the weight that is added to its gradient
 };
 
-/// What stays the same from update to update.
+/// What stays the same from update to update, which is stochastic gradient descent as torch.optim.SGD has it:
+/// g += decay w; v = momentum v + g; w -= rate (nesterov ? g + momentum v : v).
 struct UpdateOptions {
   double momentum = 0.9;             ///< what stays of the velocity
   bool nesterov = false;             ///< look ahead by one more momentum
@@ -72,11 +65,13 @@ enum class StepControl : int {
   count
 };
 
-/// What becomes of a step. From the first one that is stopped until the sums of `Metric` are cleared, all are.
+/// What becomes of a step. From the first one that is stopped until the sums of `Metric` are cleared, all are. A loss
+/// scale above 1 is halved in either case where there is no update: ranks that know only of the gradients' sum skip
+/// what the one with the bad loss stops at, and must have the same scale afterwards.
 enum class StepVerdict : int {
   update,  ///< all is finite
-  skip,    ///< gradients overflowed, and a lower loss scale may help: it is halved, down to 1
-  stop     ///< the loss is not finite, or gradients are not at a loss scale of 1: nothing changes any more
+  skip,    ///< gradients overflowed, and a lower loss scale may help
+  stop     ///< the loss is not finite, or gradients are not at a loss scale of 1
 };
 
 /// The flat arrays that `Update` works on, in backend memory. All is changed together, or nothing.
@@ -113,24 +108,26 @@ concept BackendBuffer = std::constructible_from<Buffer, std::size_t> && Moves<Bu
   { buffer.size() } -> std::convertible_to<std::size_t>;
 };
 
+/// A fully connected layer that is built as all are.
+template <class Linear>
+concept BuiltAsLinear = std::constructible_from<Linear, const LinearShape&, std::string_view>;
+
 /// What inference is built from.
 template <class B>
-concept BuildsInference =
+concept BuildsInference = BuiltAsLinear<InferenceLinear<B>> &&
     std::constructible_from<typename B::InferenceConvolution, const ConvolutionShape&, Epilogue,
                             const typename B::Registry&, std::string_view> &&
     std::constructible_from<typename B::ScaleShift, const MapShape&, bool> &&
     std::constructible_from<typename B::Pointwise, const MapShape&, bool, bool> &&
     std::constructible_from<typename B::MaxPool, const PoolShape&, std::string_view> &&
-    std::constructible_from<typename B::AveragePool, const MapShape&> && std::constructible_from < InferenceLinear<B>,
-const LinearShape&, std::string_view > ;
+    std::constructible_from<typename B::AveragePool, const MapShape&>;
 
 /// What training is built from, beyond that.
 template <class B>
 concept BuildsTraining = std::constructible_from<typename B::Convolution, const ConvolutionShape&,
                                                  const typename B::Registry&, std::string_view> &&
     std::constructible_from<typename B::BatchNorm, const MapShape&, const NormOptions&, std::string_view> &&
-    std::constructible_from<typename B::Linear, const LinearShape&, std::string_view> &&
-    std::constructible_from<typename B::CrossEntropy, const LossShape&> &&
+    BuiltAsLinear<typename B::Linear> && std::constructible_from<typename B::CrossEntropy, const LossShape&> &&
     std::constructible_from<typename B::Update, const UpdateOptions&, std::span<const UpdateSegment>, std::size_t>;
 
 /// The backend's own, of numbers of one type.
@@ -166,7 +163,7 @@ concept MapNumber = std::floating_point<T> || sizeof(T) <= 2;
 ///
 /// Memory that an operator declares is aligned to `alignment` bytes.
 /// What packs may also have a `packed_layout()`, a name: operators of one layer for other extents whose names are equal
-/// share what one of them packed.
+/// share what one of them packed. Without one, or with an empty one, each packs for itself.
 /// `path` is the layer's name and appears in errors and profiles; `implementation()` says what was chosen.
 template <class B>
 concept InferenceBackend = requires(typename B::Stream& stream, const typename B::Registry& registry, std::string_view path,

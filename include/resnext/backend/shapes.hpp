@@ -47,7 +47,7 @@ struct ConvolutionShape {
 
 /// What an inference convolution does after its sum: + bias, then + residual, then ReLU.
 struct Epilogue {
-  bool residual = false;  ///< the output holds the shortcut on entry and is added to
+  bool residual = false;  ///< the output holds the shortcut on entry, in the format `other`, and is added to
   bool relu = false;      ///< comes last
 };
 

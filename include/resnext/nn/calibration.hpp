@@ -12,7 +12,7 @@
 #include <resnext/error.hpp>
 #include <resnext/model/layer.hpp>
 #include <resnext/nn/classifier.hpp>
-#include <resnext/nn/plan/value_formats.hpp>
+#include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/dtype.hpp>
 #include <resnext/tensor/images.hpp>
 #include <resnext/tensor/number_format.hpp>
@@ -34,9 +34,14 @@ class Calibration {
   explicit Calibration(std::span<const Layer> layers) : layers_(layers), largest_(layers.size() + 1, unseen) {}
 
   /// Classifies images, and takes the values on the way into account.
-  /// @throws ShapeError when the images do not fit the network, Error when a value is infinite or not a number
+  /// @throws ShapeError when the images do not fit the network, Error when a value is infinite or not a number,
+  /// OptionError for a classifier of another network
   template <class Net, InferenceBackend B>
   void observe(Classifier<Net, B>& classify, const Images& images) {
+    if (layers_.data() != Net::layers.data()) {
+      throw_error<OptionError>("calibration: expected a classifier of the network that it was made for, with ",
+                               layers_.size(), " layers, found one of another with ", Net::layers.size());
+    }
     see(0, images.values);
     classify.observe(
         images, [this](std::string_view name, Extent, std::span<const double> values) { see(value_of(name), values); });

@@ -15,7 +15,7 @@
 #include <resnext/nn/plan/inference_plan.hpp>
 #include <resnext/nn/plan/packed_weights.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
-#include <resnext/nn/plan/value_formats.hpp>
+#include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/images.hpp>
 
 namespace resnext {
@@ -93,11 +93,7 @@ class Classifier {
   /// The plan for batches like this one, built if need be.
   InferencePlan<B>& plan(const Images& images) { return plan(images.n, {images.h, images.w, images.c}); }
   /// Bytes of all packed weights.
-  std::size_t weight_bytes() const {
-    std::size_t bytes = 0;
-    for (const auto& block : core_->weights.blocks()) bytes += block.size;
-    return bytes;
-  }
+  std::size_t weight_bytes() const { return core_->weights.bytes(); }
   /// Bytes of the memory that plans calculate in: what the largest needs.
   std::size_t activation_bytes() const { return core_->arena.size(); }
 

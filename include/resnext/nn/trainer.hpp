@@ -23,11 +23,19 @@
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
 #include <resnext/nn/plan/training_plan.hpp>
-#include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/nn/training_metrics.hpp>
+#include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {
+
+/// Stochastic gradient descent as torch.optim.SGD has it: g += decay w; v = momentum v + g;
+/// w -= rate (nesterov ? g + momentum v : v).
+struct SgdOptions {
+  double momentum = 0.9;       ///< what stays of the velocity
+  double weight_decay = 1e-4;  ///< share of the weight that is added to its gradient
+  bool nesterov = false;       ///< look ahead by one more momentum
+};
 
 /// What stays the same through a training run. The defaults are the paper's, but for Nesterov's momentum, which its
 /// code uses and its text does not mention.
@@ -212,7 +220,8 @@ class Trainer {
   }
   /// The gradient of the maps that the last backward() led back to, `[N, H, W, C]`; of images there is none.
   std::span<const typename B::Master> input_gradient() const { return core_->input_gradient; }
-  /// The step from what backward() has added up, over all ranks.
+  /// The step from what backward() has added up, over all ranks. As step() it changes nothing where gradients overflow,
+  /// and at a loss scale of 1 not before read_metrics().
   /// @throws OptionError when no learning rate was set, Error without a backward() before it
   void update() {
     check_rate();
@@ -223,7 +232,6 @@ class Trainer {
     for (const auto& bucket : core.store.buckets()) reduce(bucket);
     apply(0);
     core.done = 0;
-    core.state.set_batches_tracked(core.state.batches_tracked() + 1);
   }
 
   /// The forward and backward pass of a step without the update; gradients() has the result.
@@ -258,6 +266,7 @@ class Trainer {
   const Parameters<Net>& parameters() {
     core_->store.download(core_->store.weights(), core_->state, core_->stream);
     core_->store.download_statistics(core_->state, core_->stream);
+    core_->state.set_batches_tracked(core_->tracked_before + updates());
     return core_->state;
   }
   /// Gradients of the last step by name, summed over the ranks and times the loss scale.
@@ -282,6 +291,9 @@ class Trainer {
     core_->store.upload_weights(parameters, core_->stream);
     core_->store.upload_statistics(parameters, core_->stream);
     core_->store.upload_velocities(velocities, core_->stream);
+    core_->tracked_before = parameters.batches_tracked() - updates();
+    core_->pending = nullptr;
+    core_->done = 0;
   }
 
   /// The plan for batches, or micro-batches, like this one, built if need be.
@@ -306,6 +318,7 @@ class Trainer {
         : options(chosen),
           communicator(std::move(comm)),
           state(parameters),
+          tracked_before(parameters.batches_tracked()),
           store(state, stream, std::max<std::size_t>(1, options.bucket_bytes / sizeof(typename B::Gradient)),
                 options.sgd.weight_decay, options.decay, options.group_of),
           update(UpdateOptions{options.sgd.momentum, options.sgd.nesterov, options.clip_norm, options.norm_momentum},
@@ -325,7 +338,8 @@ class Trainer {
     bool has_rate = false;
     Comm communicator;
     typename B::Stream stream;
-    Parameters<Net> state;  // names, shapes and the last download
+    Parameters<Net> state;        // names, shapes and the last download
+    std::int64_t tracked_before;  // batches that the running statistics had seen before the first update
     ParameterStore<B> store;
     typename B::Update update;
     typename B::template Buffer<double> control;
@@ -402,7 +416,6 @@ class Trainer {
       if (work == Work::step) apply(images.n);
     };
     run_parts(images, labels, &work, std::ref(reduce), finish, observer, profile);
-    core.state.set_batches_tracked(core.state.batches_tracked() + 1);
   }
 
   /// Forward and backward passes over a batch, part by part, then `finish()`: recorded, or with `work` null aside, its
@@ -416,8 +429,10 @@ class Trainer {
     const Extent extent{images.h, images.w, images.c};
     Core& core = *core_;
     const int most = core.options.micro_batch == 0 ? images.n : std::min(images.n, core.options.micro_batch);
-    TrainingPlan<B>* chosen = &plan(most, extent);  // refuses impossible images before anything is changed
+    // Refuses impossible images before anything is changed.
+    TrainingPlan<B>& whole = plan(most, extent);
     detail::check_values(images.values.size(), images.n, extent);
+    TrainingPlan<B>& rest = images.n % most == 0 ? whole : plan(images.n % most, extent);
     core.pending = nullptr;  // its memory is used again
     core.done = 0;
     core.stream.join();  // sums of the call before may still be on their way
@@ -427,8 +442,7 @@ class Trainer {
     for (int done = 0; done < images.n; done += most) {
       const int n = std::min(most, images.n - done);
       const auto first = static_cast<std::size_t>(done), some = static_cast<std::size_t>(n);
-      if (n != most) chosen = &plan(n, extent);
-      TrainingPlan<B>& part = *chosen;
+      TrainingPlan<B>& part = n == most ? whole : rest;
       part.prepare(done);
       part.stage(core.stream, images.values.subspan(first * each, some * each));
       part.stage_labels(core.stream, labels.subspan(first, some));
@@ -447,6 +461,12 @@ class Trainer {
     if (work == nullptr) B::finish(core.stream);  // `lost` goes
   }
 
+  /// Steps that have changed anything.
+  std::int64_t updates() {
+    const auto now = control();
+    return static_cast<std::int64_t>(now[static_cast<std::size_t>(StepControl::step)] -
+                                     now[static_cast<std::size_t>(StepControl::skipped)]);
+  }
   void upload_images(int images) {
     const double count = images;
     B::upload(core_->stream, std::span<const double>(&count, 1),

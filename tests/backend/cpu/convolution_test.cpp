@@ -9,9 +9,11 @@
 
 #include <resnext/backend/cpu/cpu.hpp>
 
+#include "files.hpp"
 #include "instances/grouped.hpp"
 
 using namespace resnext;
+using testing::message_of;
 
 namespace {
 
@@ -54,15 +56,6 @@ const auto wide_registry = Cpu<float>::inference_registry<WideNet>();
 const auto registry = Cpu<float>::training_registry<Net>();
 constexpr ConvolutionShape grouped{2, 9, 9, 32, 32, 3, 1, 1, 8}, dense{2, 9, 9, 32, 64, 1, 1, 0, 1};
 
-template <class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const ShapeError& error) {
-    return error.what();
-  }
-  return "no ShapeError";
-}
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 }  // namespace
@@ -84,15 +77,21 @@ TEST_CASE("no grouped convolution of the registry falls to a general implementat
 }
 
 TEST_CASE("an impossible shape is refused by name") {
-  const auto text = message([] {
+  const auto text = message_of<ShapeError>([] {
     Cpu<float>::InferenceConvolution({1, 8, 8, 30, 32, 3, 1, 1, 4}, {}, registry, "layer1.0.conv2");
   });
   CHECK(has(text, "layer1.0.conv2"));
   CHECK(has(text, "4 groups"));
   CHECK(has(text, "in 30"));
-  CHECK(has(message([] { Cpu<float>::Convolution({1, 2, 2, 8, 8, 7, 1, 0, 1}, registry, "conv1"); }), "conv1"));
-  CHECK(has(message([] { Cpu<float>::Linear({0, 8, 8}, "fc"); }), "fc: expected n"));
-  CHECK(has(message([] { Cpu<float>::BatchNorm({1, 1, 1, 8}, {}, "bn1"); }), "bn1: expected more than 1 value"));
+  CHECK(has(message_of<ShapeError>([] {
+              Cpu<float>::Convolution({1, 2, 2, 8, 8, 7, 1, 0, 1}, registry, "conv1");
+            }),
+            "conv1"));
+  CHECK(has(message_of<ShapeError>([] { Cpu<float>::Linear({0, 8, 8}, "fc"); }), "fc: expected n"));
+  CHECK(has(message_of<ShapeError>([] {
+              Cpu<float>::BatchNorm({1, 1, 1, 8}, {}, "bn1");
+            }),
+            "bn1: expected more than 1 value"));
 }
 
 TEST_CASE("own kernels allocate nothing when they run, and oneDNN's little more than their arguments") {

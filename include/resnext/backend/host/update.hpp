@@ -47,20 +47,20 @@ class HostUpdate {
       : options_(options), segments_(segments.begin(), segments.end()), statistics_(statistics) {}
 
   void run(HostStream&, double* control, const UpdateArrays<Scalar, Master, Gradient>& arrays) const {
-    const auto verdict = static_cast<StepVerdict>(control_of(control, StepControl::verdict));
-    if (verdict == StepVerdict::stop) return;
-    ++control_of(control, StepControl::step);
     double &scale = control_of(control, StepControl::loss_scale), &good = control_of(control, StepControl::good_steps);
-    if (verdict == StepVerdict::skip) {
+    if (static_cast<StepVerdict>(control_of(control, StepControl::verdict)) != StepVerdict::update) {
+      if (scale <= 1) return;
       scale = std::max(1.0, scale / 2);
       good = 0;
       ++control_of(control, StepControl::skipped);
+      ++control_of(control, StepControl::step);
       return;
     }
     apply(control, arrays);
+    ++control_of(control, StepControl::step);
     const double interval = control_of(control, StepControl::growth_interval);
     if (++good >= interval && interval > 0) {
-      scale = std::min(most_scale, 2 * scale);
+      if (2 * scale <= most_scale) scale *= 2;
       good = 0;
     }
   }

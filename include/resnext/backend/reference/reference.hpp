@@ -24,28 +24,14 @@
 
 namespace resnext {
 
-/// Clarity and precision first: Eigen multiplies matrices, plain loops do the rest, long sums are in double.
-/// `Reference<double>` is the oracle; `Reference<float>` runs a network where only Eigen is at hand.
-///
-/// `Reference<bfloat16>` and `Reference<float16>` calculate in float and round where such a backend stores: maps, their
-/// gradients, and weights as operators read them. They are what other backends of those types are measured by, and
-/// slow. `Reference<int8>` is the same for integers of 8 bits, and classifies only: its sums are exact, and each
-/// rounding is said where it is made, see `detail::ReferenceInferenceConvolution`.
-///
-/// A map may be of any type that is calculated in the same: those of 8, 16 and 32 bits in float.
+namespace detail {
+
+/// What classifies in `Reference<T>`: all of it for integers, the half that training stands on for the others.
 template <class T>
-struct Reference : detail::HostMemory {
-  static_assert(std::same_as<T, double> || std::same_as<T, float> || std::same_as<T, bfloat16> ||
-                    std::same_as<T, float16>,
-                "Reference<T>: T is double, float, bfloat16, float16 or int8");
-
-  /// @name The contract
-  /// @{
-
-  /// See `Backend`.
+struct ReferenceInference : HostMemory {
+  /// See `InferenceBackend`.
   using Scalar = T;
-  using Master = detail::Calculated<T>;
-  using Gradient = Master;
+  using Master = Calculated<T>;
   using Stream = HostStream;
   template <class U>
   using Buffer = resnext::HostBuffer<U>;
@@ -56,29 +42,58 @@ struct Reference : detail::HostMemory {
   static Registry inference_registry() {
     return {};
   }
+
+  using InferenceConvolution = ReferenceInferenceConvolution<T>;
+  using ScaleShift = ReferenceScaleShift<T>;
+  using Pointwise = ReferencePointwise<T>;
+  using MaxPool = ReferenceMaxPool<T>;
+  using AveragePool = ReferenceAveragePool<T>;
+  using InferenceLinear = ReferenceInferenceLinear<T>;
+
+  static constexpr std::string_view name() {
+    if (std::same_as<T, int8>) return "Reference<int8>";
+    if (std::same_as<T, bfloat16>) return "Reference<bfloat16>";
+    if (std::same_as<T, float16>) return "Reference<float16>";
+    return std::same_as<T, float> ? "Reference<float>" : "Reference<double>";
+  }
+  static constexpr bool takes(Dtype type) { return calculates_with<Master>(type); }
+};
+
+}  // namespace detail
+
+/// Clarity and precision first: Eigen multiplies matrices, plain loops do the rest, long sums are in double.
+/// `Reference<double>` is the oracle; `Reference<float>` runs a network where only Eigen is at hand.
+///
+/// `Reference<bfloat16>` and `Reference<float16>` calculate in float and round where such a backend stores: maps, their
+/// gradients, and weights as operators read them. They are what other backends of those types are measured by, and
+/// slow. `Reference<int8>` is the same for integers of 8 bits, and classifies only: its sums are exact, and each
+/// rounding is said where it is made, see `detail::ReferenceInferenceConvolution`.
+///
+/// A map may be of any type that is calculated in the same: those of 8, 16 and 32 bits in float.
+template <class T>
+struct Reference : detail::ReferenceInference<T> {
+  static_assert(std::same_as<T, double> || std::same_as<T, float> || std::same_as<T, bfloat16> ||
+                    std::same_as<T, float16>,
+                "Reference<T>: T is double, float, bfloat16, float16 or int8");
+
+  /// @name The contract
+  /// @{
+
+  /// See `Backend`.
+  using typename detail::ReferenceInference<T>::Master;
+  using typename detail::ReferenceInference<T>::Registry;
+  using Gradient = Master;
   template <class Net>
   static Registry training_registry() {
     return {};
   }
 
-  using InferenceConvolution = detail::ReferenceInferenceConvolution<T>;
   using Convolution = detail::ReferenceConvolution<T>;
   using BatchNorm = detail::ReferenceBatchNorm<T>;
-  using ScaleShift = detail::ReferenceScaleShift<T>;
-  using Pointwise = detail::ReferencePointwise<T>;
-  using MaxPool = detail::ReferenceMaxPool<T>;
-  using AveragePool = detail::ReferenceAveragePool<T>;
-  using InferenceLinear = detail::ReferenceInferenceLinear<T>;
   using Linear = detail::ReferenceLinear<T>;
   using CrossEntropy = detail::HostCrossEntropy<Master>;
   using Update = detail::HostUpdate<T, Master, Gradient, detail::ReferenceSgd>;
 
-  static constexpr std::string_view name() {
-    if (std::same_as<T, bfloat16>) return "Reference<bfloat16>";
-    if (std::same_as<T, float16>) return "Reference<float16>";
-    return std::same_as<T, float> ? "Reference<float>" : "Reference<double>";
-  }
-  static constexpr bool takes(Dtype type) { return detail::calculates_with<Master>(type); }
   static void accumulate(HostStream&, ConstTypedPointer x, TypedPointer y, std::int64_t size) {
     const detail::Reader<Master> from(x, {}), sum(y, {});
     const detail::Writer<Master> to(y, {});
@@ -89,34 +104,7 @@ struct Reference : detail::HostMemory {
 
 /// In integers of 8 bits, for inference alone.
 template <>
-struct Reference<int8> : detail::HostMemory {
-  /// @name The contract
-  /// @{
-
-  /// See `InferenceBackend`.
-  using Scalar = int8;
-  using Master = float;
-  using Stream = HostStream;
-  template <class U>
-  using Buffer = resnext::HostBuffer<U>;
-
-  using Registry = Reference<float>::Registry;
-  template <class Net>
-  static Registry inference_registry() {
-    return {};
-  }
-
-  using InferenceConvolution = detail::ReferenceInferenceConvolution<int8>;
-  using ScaleShift = detail::ReferenceScaleShift<int8>;
-  using Pointwise = detail::ReferencePointwise<int8>;
-  using MaxPool = detail::ReferenceMaxPool<int8>;
-  using AveragePool = detail::ReferenceAveragePool<int8>;
-  using InferenceLinear = detail::ReferenceInferenceLinear<int8>;
-
-  static constexpr std::string_view name() { return "Reference<int8>"; }
-  static constexpr bool takes(Dtype type) { return detail::calculates_with<float>(type); }
-  /// @}
-};
+struct Reference<int8> : detail::ReferenceInference<int8> {};
 
 static_assert(Backend<Reference<float>>);
 static_assert(Backend<Reference<double>>);

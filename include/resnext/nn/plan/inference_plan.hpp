@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,9 +20,9 @@
 #include <resnext/nn/plan/fold.hpp>
 #include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/plan/packed_weights.hpp>
-#include <resnext/nn/plan/value_formats.hpp>
 #include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
+#include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/memory_plan.hpp>
 #include <resnext/tensor/number_format.hpp>
 #include <resnext/tensor/typed_pointer.hpp>
@@ -163,7 +164,7 @@ class InferencePlan {
   /// Bytes of the packed weights that it reads, some of which plans for other extents may read too.
   std::size_t weight_bytes() const {
     std::size_t bytes = 0;
-    for (const Block* block : blocks_) bytes += block == nullptr ? 0 : block->size;
+    for (const auto& block : blocks_) bytes += block == nullptr ? 0 : block->size;
     return bytes;
   }
 
@@ -261,7 +262,7 @@ class InferencePlan {
           Convolution op(detail::convolution_shape(layer, n_, in, formats), Epilogue{unit.other >= 0, unit.relu},
                          registry, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          want(unit.row, detail::packed_layout(op, this), op.packed_size());
+          want(unit.row, detail::packed_layout(op), op.packed_size());
           operators_.push_back(std::move(op));
           break;
         }
@@ -282,7 +283,7 @@ class InferencePlan {
         case UnitKind::linear: {
           Linear op(LinearShape{n_, layer.in, layer.out, formats}, layer.name);
           scratch = std::max(scratch, static_cast<std::size_t>(op.scratch_size()));
-          want(unit.row, detail::packed_layout(op, this), op.packed_size());
+          want(unit.row, detail::packed_layout(op), op.packed_size());
           operators_.push_back(std::move(op));
           break;
         }
@@ -394,15 +395,15 @@ class InferencePlan {
   std::vector<NumberFormat> formats_;  // of each value
   std::vector<Unit> units_;
   std::vector<Operator> operators_;
-  std::vector<Block*> blocks_;                // of each unit, or null
-  int version_ = 0;                           // of the weights
-  std::vector<std::size_t> offsets_;          // of each value, in the arena
-  std::size_t scratch_ = 0;                   // offset in the arena
-  std::size_t bytes_ = 0;                     // of the arena that are used
-  std::byte* memory_ = nullptr;               // the arena, during a run
-  typename B::Recording recording_;           // of all units
-  int recorded_ = 0;                          // version of the arena that it is for
-  std::vector<std::vector<Master>> results_;  // of each output
+  std::vector<std::shared_ptr<Block>> blocks_;  // of each unit, or null
+  int version_ = 0;                             // of the weights
+  std::vector<std::size_t> offsets_;            // of each value, in the arena
+  std::size_t scratch_ = 0;                     // offset in the arena
+  std::size_t bytes_ = 0;                       // of the arena that are used
+  std::byte* memory_ = nullptr;                 // the arena, during a run
+  typename B::Recording recording_;             // of all units
+  int recorded_ = 0;                            // version of the arena that it is for
+  std::vector<std::vector<Master>> results_;    // of each output
 };
 
 }  // namespace resnext

@@ -3,12 +3,8 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <iterator>
-#include <list>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,13 +17,16 @@ namespace resnext::detail {
 template <class B>
 class PackedWeights {
  public:
+  using Memory = typename B::template Buffer<std::byte>;
+
   /// A unit's weights in one layout.
   struct Block {
-    int row = 0;           ///< at the unit's core
-    std::string layout;    ///< as the operator names it
-    std::size_t size = 0;  ///< bytes
-    std::byte* data = nullptr;
-    int version = 0;  ///< of the parameters that were packed
+    int row = 0;                          ///< at the unit's core
+    std::string layout;                   ///< as the operator names it; empty for what one plan has alone
+    std::size_t size = 0;                 ///< bytes
+    std::byte* data = nullptr;            ///< where they are
+    int version = 0;                      ///< of the parameters that were packed
+    std::shared_ptr<Memory> memory = {};  ///< that `data` lies in
   };
 
   explicit PackedWeights(std::shared_ptr<const ParameterSource> source) : source_(std::move(source)) {}
@@ -43,55 +42,61 @@ class PackedWeights {
   int version() const { return version_; }
 
   /// The blocks that are wanted, each of which is there already or gets memory.
-  std::vector<Block*> blocks(std::vector<Block> wanted) {
-    std::vector<Block*> found;
+  std::vector<std::shared_ptr<Block>> blocks(std::vector<Block> wanted) {
+    const auto room = [](const Block& block) { return (block.size + B::alignment - 1) / B::alignment * B::alignment; };
+    std::vector<std::shared_ptr<Block>> found;
     std::size_t bytes = 0;
-    const auto first_new = blocks_.size();
-    for (Block& block : wanted) {
-      Block* there = find(block.row, block.layout);
-      if (there == nullptr) {
-        bytes += (block.size + B::alignment - 1) / B::alignment * B::alignment;
-        there = &blocks_.emplace_back(std::move(block));
-      }
-      found.push_back(there);
+    for (const Block& block : wanted) {
+      found.push_back(find(block));
+      if (found.back() == nullptr) bytes += room(block);
     }
-    if (bytes > 0) {
-      std::byte* at = memory_.emplace_back(bytes).data();
-      for (auto block = std::next(blocks_.begin(), static_cast<std::ptrdiff_t>(first_new)); block != blocks_.end();
-           ++block) {
-        block->data = at;
-        at += (block->size + B::alignment - 1) / B::alignment * B::alignment;
+    const auto memory = std::make_shared<Memory>(bytes);
+    std::erase_if(single_, [](const auto& block) { return block.expired(); });
+    std::byte* at = memory->data();
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (found[i] != nullptr) continue;
+      wanted[i].memory = memory;
+      wanted[i].data = std::exchange(at, at + room(wanted[i]));
+      found[i] = std::make_shared<Block>(std::move(wanted[i]));
+      if (found[i]->layout.empty()) {
+        single_.push_back(found[i]);
+      } else {
+        shared_.push_back(found[i]);
       }
     }
     return found;
   }
-  /// In the order in which they were first asked for.
-  const std::list<Block>& blocks() const { return blocks_; }
+  /// Of all that is packed, without gaps.
+  std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (const auto& block : shared_) sum += block->size;
+    for (const auto& block : single_) {
+      if (const auto there = block.lock()) sum += there->size;
+    }
+    return sum;
+  }
 
  private:
-  Block* find(int row, std::string_view layout) {
-    for (Block& block : blocks_) {
-      if (block.row == row && block.layout == layout) return &block;
+  std::shared_ptr<Block> find(const Block& wanted) const {
+    for (const auto& block : shared_) {
+      if (block->row == wanted.row && block->layout == wanted.layout) return block;
     }
     return nullptr;
   }
 
   std::shared_ptr<const ParameterSource> source_;
   int version_ = 1;
-  std::list<Block> blocks_;
-  std::list<typename B::template Buffer<std::byte>> memory_;
+  std::vector<std::shared_ptr<Block>> shared_;
+  std::vector<std::weak_ptr<Block>> single_;  // the plans' own
 };
 
-/// The layout of what an operator packs: operators of one row for other extents whose layouts are equal pack the same
-/// bytes. One that does not say shares with nobody.
+/// The layout of what an operator packs, or nothing.
 template <class Operator>
-std::string packed_layout(const Operator& op, const void* owner) {
+std::string packed_layout(const Operator& op) {
   if constexpr (requires { op.packed_layout(); }) {
-    static_cast<void>(owner);
     return std::string(op.packed_layout());
   } else {
-    static_cast<void>(op);
-    return "of " + std::to_string(reinterpret_cast<std::uintptr_t>(owner));
+    return {};
   }
 }
 

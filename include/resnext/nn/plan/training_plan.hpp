@@ -18,7 +18,7 @@
 #include <resnext/nn/plan/fusion.hpp>
 #include <resnext/nn/plan/inference_plan.hpp>
 #include <resnext/nn/plan/schedule.hpp>
-#include <resnext/nn/plan/value_formats.hpp>
+#include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/memory_plan.hpp>
 #include <resnext/tensor/number_format.hpp>
 #include <resnext/tensor/typed_pointer.hpp>

@@ -42,6 +42,8 @@ class ValueFormats {
   }
   /// A value of the table: 0 for the images, `Layer::output` for what a row writes.
   void set(int value, NumberFormat format) { formats_.at(static_cast<std::size_t>(value)) = format; }
+  /// True for the values of that table, and where nothing was set for any.
+  bool fits(std::span<const Layer> layers) const { return formats_.empty() || layers.data() == layers_.data(); }
   /// As it was set, or nothing.
   std::optional<NumberFormat> operator[](int value) const {
     return formats_.empty() ? std::nullopt : formats_.at(static_cast<std::size_t>(value));
@@ -60,9 +62,13 @@ inline std::string_view value_name(std::span<const Layer> layers, int value) {
 }
 
 /// The format of every value of the table; that of logits is `Master`.
-/// @throws OptionError for a type that the backend does not take
+/// @throws OptionError for formats of another network, or a type that the backend does not take
 template <class B>
 std::vector<NumberFormat> all_formats(std::span<const Layer> layers, const ValueFormats& chosen) {
+  if (!chosen.fits(layers)) {
+    throw_error<OptionError>("formats: expected those of this network with ", layers.size(),
+                             " layers, found those of another; make them of its own table");
+  }
   std::vector<NumberFormat> formats(layers.size() + 1, NumberFormat{dtype_of<typename B::Scalar>, 1});
   for (int value = 0; value < static_cast<int>(formats.size()); ++value) {
     const std::optional<NumberFormat> format = chosen[value];
