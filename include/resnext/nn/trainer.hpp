@@ -246,8 +246,7 @@ class Trainer {
   std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) {
     std::optional<std::string> place;
     const Observer observer = detail::FirstNotFinite{place};
-    run_parts(
-        images, labels, nullptr, detail::ignore_bucket, [] {}, &observer, nullptr);
+    run(images, labels, std::nullopt, &observer, nullptr);
     if (place) return place;
     show_gradients(detail::LastGradientNotFinite{place});  // the last one is the first to be made
     return place;
@@ -407,22 +406,10 @@ class Trainer {
     core_->update.run(stream, core_->control.data(), store.update_arrays());
   }
 
-  /// A step, or its gradients.
-  void run(const Images& images, std::span<const std::int32_t> labels, Work work, const Observer* observer,
-           Profile* profile) {
-    Core& core = *core_;
-    const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
-    const auto finish = [&] {
-      if (work == Work::step) apply(images.n);
-    };
-    run_parts(images, labels, &work, std::ref(reduce), finish, observer, profile);
-  }
-
-  /// Forward and backward passes over a batch, part by part, then `finish()`: recorded, or with `work` null aside, its
-  /// metrics lost.
-  template <class Finish>
-  void run_parts(const Images& images, std::span<const std::int32_t> labels, const Work* work, const Ready& ready,
-                 const Finish& finish, const Observer* observer, Profile* profile) {
+  /// Forward and backward passes over a batch, part by part, and in a step the update: recorded, or without
+  /// `work` aside, where neither ranks nor metrics notice.
+  void run(const Images& images, std::span<const std::int32_t> labels, std::optional<Work> work,
+           const Observer* observer, Profile* profile) {
     static_assert(Net::layers.empty() || Net::classes > 0,
                   "Trainer: Net has no Classes<K>; call forward(), backward()");
     detail::check_labels(images, labels, Net::classes);
@@ -437,7 +424,9 @@ class Trainer {
     core.done = 0;
     core.stream.join();  // sums of the call before may still be on their way
     upload_images(images.n);
-    typename B::template Buffer<double> lost(work == nullptr ? static_cast<std::size_t>(Metric::count) : 0);
+    typename B::template Buffer<double> lost(work ? 0 : static_cast<std::size_t>(Metric::count));
+    const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
+    const Ready keep = detail::ignore_bucket, ready = work ? Ready(std::ref(reduce)) : keep;
     const auto each = static_cast<std::size_t>(extent.size());
     for (int done = 0; done < images.n; done += most) {
       const int n = std::min(most, images.n - done);
@@ -448,17 +437,17 @@ class Trainer {
       part.stage_labels(core.stream, labels.subspan(first, some));
       const bool last = done + n == images.n;
       const auto pass = [&] {
-        part.run(core.stream, core.control.data(), work == nullptr ? lost.data() : core.metrics.data(), done,
-                 last ? ready : Ready(detail::ignore_bucket), observer, n == most ? profile : nullptr);
-        if (last) finish();
+        part.run(core.stream, core.control.data(), work ? core.metrics.data() : lost.data(), done, last ? ready : keep,
+                 observer, n == most ? profile : nullptr);
+        if (last && work == Work::step) apply(images.n);
       };
-      if (work == nullptr || observer != nullptr || profile != nullptr) {
+      if (!work || observer != nullptr || profile != nullptr) {
         pass();
       } else {
         part.record(core.stream, {*work, done, last}, pass);
       }
     }
-    if (work == nullptr) B::finish(core.stream);  // `lost` goes
+    if (!work) B::finish(core.stream);  // `lost` goes
   }
 
   /// Steps that have changed anything.
