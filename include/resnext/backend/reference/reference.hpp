@@ -76,12 +76,13 @@ struct Reference : detail::ReferenceInference<T> {
                     std::same_as<T, float16>,
                 "Reference<T>: T is double, float, bfloat16, float16 or int8");
 
+  using typename detail::ReferenceInference<T>::Master;
+  using typename detail::ReferenceInference<T>::Registry;
+
   /// @name The contract
   /// @{
 
   /// See `Backend`.
-  using typename detail::ReferenceInference<T>::Master;
-  using typename detail::ReferenceInference<T>::Registry;
   using Gradient = Master;
   template <class Net>
   static Registry training_registry() {
