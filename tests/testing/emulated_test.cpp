@@ -124,11 +124,8 @@ void check_product() {
 
 template <class P>
 void divergent_barriers(int) {
-  if (P::thread() % 2 == 0) {
-    P::barrier();
-  } else {
-    P::barrier();
-  }
+  if (P::thread() % 2 == 0) P::barrier();
+  P::barrier();
 }
 
 template <class P>

@@ -88,8 +88,8 @@ class EmulatedBlock {
 
   /// The one that runs on this thread of the host.
   static EmulatedBlock& current() {
-    if (running_ == nullptr) throw_error<Error>("emulator: this is for kernels, and none runs");
-    return *running_;
+    if (running == nullptr) throw_error<Error>("emulator: this is for kernels, and none runs");
+    return *running;
   }
 
   void run(const std::function<void()>& kernel, GridIndex index, GridIndex grid, int threads, std::size_t shared,
@@ -113,11 +113,11 @@ class EmulatedBlock {
       set(t, State::ready);
       thread.place = {};
       thread.copies.clear();
-      thread.fiber.prepare(stacks_ + static_cast<std::size_t>(t) * stack_size, stack_size, [] { running_->main(); });
+      thread.fiber.prepare(stacks_ + static_cast<std::size_t>(t) * stack_size, stack_size, [] { running->main(); });
     }
-    running_ = this;
+    running = this;
     enter(pick(), caller_);
-    running_ = nullptr;
+    running = nullptr;
     if (!failure_.empty()) throw KernelError(failure_);
   }
   void seed(std::uint64_t seed) { random_ = seed * 0x9E3779B97F4A7C15u | 1; }
@@ -309,7 +309,7 @@ class EmulatedBlock {
     enter(next, me.fiber, true);
   }
 
-  static inline thread_local EmulatedBlock* running_ = nullptr;
+  static inline thread_local EmulatedBlock* running = nullptr;
 
   const std::function<void()>* kernel_ = nullptr;
   EmulatorOptions options_;
