@@ -182,7 +182,7 @@ int run(const Options& options) {
       };
       same("classes", joined(state), joined(checkpoint.state));
       if (!options.id.empty()) same("id", options.id, checkpoint.state.id);
-      trainer->restore(checkpoint.parameters, checkpoint.velocities);
+      trainer->restore(checkpoint.trainer);
       state = checkpoint.state;
       state.class_names = train_data.class_names;
       if (!options.json) std::printf("resumed from %s\n", latest->c_str());

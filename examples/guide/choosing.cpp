@@ -34,7 +34,7 @@ Accuracy run(AnyTrainer& trainer, Loader& train, Loader& test, const std::filesy
   RunState state;
   if (const auto latest = latest_checkpoint(folder)) {
     const AnyCheckpoint checkpoint = load_checkpoint(*latest, trainer.layers());  // refuses another network's
-    trainer.restore(checkpoint.parameters, checkpoint.velocities);
+    trainer.restore(checkpoint.trainer);
     state = checkpoint.state;
   }
   FitOptions options;

@@ -19,7 +19,7 @@ int main() {
   std::filesystem::create_directories(folder);
   RunState state;  // a run of one step leaves a checkpoint
   state.step = 1;
-  save_checkpoint(checkpoint_path(folder, state.step), initialized<Net>(1), Parameters<Net>(), state);
+  save_checkpoint(checkpoint_path(folder, state.step), {initialized<Net>(1)}, state);
   const Image picture{300, 400, 3, std::vector<std::uint8_t>(300 * 400 * 3, 128)};
 
   // [threads]

@@ -313,12 +313,16 @@ DifferentiableOperator<B> update(std::size_t size, const UpdateOptions& options)
                      {"velocity", size, false, -1, 1, TestKind::learned},
                      {"statistics", 5, false, -1, 1, TestKind::learned},
                      {"batch statistics", 5, false, -1, 1, TestKind::learned},
-                     {"rate", 1, false, 0.01, 0.5, TestKind::result}},
+                     {"rate", 1, false, 0.01, 0.5, TestKind::result},
+                     {"average", size, false, -1, 1, TestKind::learned},
+                     {"average statistics", 5, false, -1, 1, TestKind::learned}},
           .outputs = {{"new weights", size, false, 0, 0, TestKind::learned},
                       {"new velocity", size, false, 0, 0, TestKind::learned},
                       {"operands", size, false, 0, 0, TestKind::map},
-                      {"new statistics", 5, false, 0, 0, TestKind::learned}},
-          .forward = [op, size](auto& stream, const auto& m) {
+                      {"new statistics", 5, false, 0, 0, TestKind::learned},
+                      {"new average", size, false, 0, 0, TestKind::learned},
+                      {"new average statistics", 5, false, 0, 0, TestKind::learned}},
+          .forward = [op, size, averaged = options.ema_decay > 0](auto& stream, const auto& m) {
             using Scalar = typename B::Scalar;
             using Master = typename B::Master;
             using Gradient = typename B::Gradient;
@@ -328,6 +332,8 @@ DifferentiableOperator<B> update(std::size_t size, const UpdateOptions& options)
             Master* const weights = copy(0, 0, size);
             Master* const velocities = copy(2, 1, size);
             Master* const statistics = copy(3, 3, 5);
+            Master* const average = copy(6, 4, size);
+            Master* const average_statistics = copy(7, 5, 5);
             const std::vector<Gradient> gradients(m.in[1].template get<Master>(),
                                                   m.in[1].template get<Master>() + size);
             std::array<double, int(StepControl::count)> control = {};
@@ -338,7 +344,8 @@ DifferentiableOperator<B> update(std::size_t size, const UpdateOptions& options)
             std::transform(weights, weights + size, operands, [](Master x) { return static_cast<Scalar>(x); });
             if constexpr (std::is_same_v<Scalar, Master>) operands = weights;
             op->run(stream, control.data(),
-                    {weights, gradients.data(), velocities, operands, statistics, m.in[4].template get<Master>()});
+                    {weights, gradients.data(), velocities, operands, statistics, m.in[4].template get<Master>(),
+                     averaged ? average : nullptr, averaged ? average_statistics : nullptr});
             if (operands == m.out[2].get()) return;
             std::transform(weights, weights + size, m.out[2].get(), [](Master x) { return static_cast<Scalar>(x); });
           }};
@@ -410,7 +417,8 @@ void for_each_small_operator(Visit visit) {
     }
   }
   for (const UpdateOptions& options : {UpdateOptions{}, UpdateOptions{0.9, true, 0, 0.2},
-                                       UpdateOptions{0, false, 0.5, 1}, UpdateOptions{0.5, true, 1e6, 0.1}}) {
+                                       UpdateOptions{0, false, 0.5, 1}, UpdateOptions{0.5, true, 1e6, 0.1},
+                                       UpdateOptions{0.9, false, 0, 0.1, 0.875}}) {
     for (const std::size_t size : {3u, 67u, 4096u}) visit([=]<class B>() { return update<B>(size, options); });
   }
   visit([]<class B>() { return accumulate<B>(1003); });

@@ -66,7 +66,7 @@ inline int first_wrong_line() {
     for (const char* name : {"layer1.0.conv2.weight", "layer2.0.bn1.weight", "fc.bias"}) {
       auto broken = parameters;
       broken[name][0] = from_bits(bad);
-      trainer.restore(broken, Parameters<Net>());
+      trainer.restore({broken});
       const auto unchanged = bits_of(trainer);
       step(trainer);
       if (bits_of(trainer) != unchanged || is_finite(trainer.read_metrics().loss)) return __LINE__;

@@ -29,7 +29,8 @@ std::string new_checkpoint() {
                        .step = 77,
                        .metrics = {.loss = 1.5, .correct = 17, .images = 40},
                        .options = {{"seed", "1"}}};
-  save_checkpoint(path, Parameters<Net>(), Parameters<Net>(), state);
+  const StateDict tensors(Net::layers);
+  save_checkpoint(path, {tensors, {{"velocity", tensors}, {"ema", tensors, true, Dtype::BF16}}, StepCounters{}}, state);
   std::ifstream file(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(file), {}};
   std::filesystem::remove(path);
@@ -64,10 +65,10 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static Parameters<Net> parameters, velocities;
+  static TrainerState trainer{StateDict(Net::layers)};
   const auto read = [&] {
     const Safetensors file = open_checkpoint(MappedFile("input", std::as_bytes(std::span(data, size))));
-    const RunState state = detail::read_checkpoint(file, parameters, velocities);
+    const RunState state = detail::read_checkpoint(file, trainer);
     fuzz::expect(state.epoch >= 0 && state.batch >= 0 && state.step >= 0 && state.metrics.loss >= 0,
                  "a negative number");
   };

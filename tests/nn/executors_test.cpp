@@ -228,7 +228,7 @@ TEST_CASE("ranks that communicate asynchronously equal one big batch") {
   CHECK(result[0] == result[1]);
 }
 
-TEST_CASE("restoring parameters and velocities goes on as if never stopped") {
+TEST_CASE("restoring a state goes on as if never stopped") {
   using Net = SmallCifar;
   const auto parameters = random_parameters<Net>(6);
   const RandomBatch first("first", 4, 8, 8, 3, Net::classes), second("second", 4, 8, 8, 3, Net::classes);
@@ -238,8 +238,7 @@ TEST_CASE("restoring parameters and velocities goes on as if never stopped") {
     trainer->step(first.images(), first.labels);
   }
   Trainer<Net, Reference<float>> resumed((Parameters<Net>()));
-  const Parameters<Net> kept = start.parameters();
-  resumed.restore(kept, start.velocities());
+  resumed.restore(start.state());
   resumed.set_learning_rate(0.1);
   whole.step(second.images(), second.labels);
   resumed.step(second.images(), second.labels);

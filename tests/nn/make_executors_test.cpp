@@ -110,10 +110,10 @@ TEST_CASE("a trainer by name takes the steps of its type") {
     CHECK(std::equal(a.values().begin(), a.values().end(), b.values().begin()));
   };
   step_both();
-  const StateDict parameters = any->parameters(), velocities = any->velocities();
+  const TrainerState state = any->state();
   step_both();
-  any->restore(parameters, velocities);
-  trainer.restore(Parameters<SmallBasic>(parameters), Parameters<SmallBasic>(velocities));
+  any->restore(state);
+  trainer.restore(state);
   step_both();
 
   CHECK(any->rank() == 0);
@@ -123,9 +123,9 @@ TEST_CASE("a trainer by name takes the steps of its type") {
   any->step(batch.images(), batch.labels, &profile);
   CHECK(profile.rows().size() > 0);
   CHECK(any->first_not_finite(batch.images(), batch.labels) == std::nullopt);
-  StateDict bad = any->parameters();
-  bad["conv1.weight"][0] = std::numeric_limits<float>::infinity();
-  any->restore(bad, velocities);
+  TrainerState bad = any->state();
+  bad.parameters["conv1.weight"][0] = std::numeric_limits<float>::infinity();
+  any->restore(bad);
   CHECK(any->first_not_finite(batch.images(), batch.labels) == "the output of conv1");
 
   const StateDict start = make_trainer(networks, backends, "basic", "", 5, {}, Initializer::torchvision)->parameters();
@@ -134,7 +134,7 @@ TEST_CASE("a trainer by name takes the steps of its type") {
 
   const auto other = make_trainer(networks, backends, "imagenet", "Reference<double>", 5);
   CHECK(message_of<ShapeError>([&] {
-          other->restore(parameters, velocities);
+          other->restore(state);
         }).find("expected the parameters of this network with ") == 0);
   CHECK_THROWS_AS(make_trainer(networks, backends, "alexnet", "", 5), OptionError);
 }

@@ -141,7 +141,7 @@ TEST_CASE_TEMPLATE("a run of 16 bits goes on from what it learned in 32 as if ne
   steps(straight, 5);
   steps(first, 2);
   Trainer<Net, Reference<T>> second(random_parameters<Net>(15));
-  second.restore(first.parameters(), first.velocities());
+  second.restore(first.state());
   steps(second, 3);
   CHECK(state_of(second) == state_of(straight));
 }

@@ -305,11 +305,11 @@ TEST_CASE("what leaves a backend of another layout is in the order of files, and
   Trainer<Net, Padded> first(start), second(test::random_parameters<Net>(22));
   CHECK(std::ranges::equal(first.parameters().values(), start.values()));
   steps(first, 2);
-  second.restore(first.parameters(), first.velocities());
+  second.restore(first.state());
   steps(second, 2);
   Trainer<Net, Plain> again(start), other(test::random_parameters<Net>(22));
   steps(again, 2);
-  other.restore(again.parameters(), again.velocities());
+  other.restore(again.state());
   steps(other, 2);
   CHECK(std::ranges::equal(second.parameters().values(), other.parameters().values()));
   CHECK(std::ranges::equal(second.velocities().values(), other.velocities().values()));

@@ -480,7 +480,7 @@ TEST_CASE("a trainer goes on from what another one has learned in recordings") {
     };
     steps(second, 0, 2);  // its recordings stay good
     steps(first, 0, 3);
-    second.restore(first.parameters(), first.velocities());
+    second.restore(first.state());
     steps(second, 3, 6);
     return std::vector<float>(second.parameters().values().begin(), second.parameters().values().end());
   };

@@ -13,6 +13,7 @@
 #include <resnext/reference.hpp>
 #include <resnext/resnext.hpp>
 
+#include "files.hpp"
 #include "networks.hpp"
 #include "other_rank.hpp"
 
@@ -74,7 +75,7 @@ TEST_CASE("what is frozen has no gradient, and all others the gradient that they
           trainer.compute_gradients(batch.images(), batch.labels);
         } else {  // after an update, so that memory is not fresh
           trainer.step(batch.images(), batch.labels);
-          trainer.restore(start, Parameters<Net>());
+          trainer.restore({start});
           trainer.compute_gradients(batch.images(), batch.labels);
         }
         const auto found = trainer.gradients();
@@ -268,6 +269,107 @@ TEST_CASE("gradients that overflow are skipped at half the scale each, and stop 
     CHECK(!is_finite(trainer.read_metrics().loss));
     step(0);
     CHECK(state() != before);
+  }
+}
+
+TEST_CASE("the moving average follows weights and running statistics, and no step that is skipped") {
+  const RandomBatch batch("average", 4, 8, 8, 3, Net::classes);
+  OtherRank other;
+  TrainerOptions options;
+  options.ema_decay = 0.75;
+  options.loss_scale = 4;
+  options.group_of = [](const StateEntry& entry) {
+    return ParameterGroup{.frozen = entry.name().view().starts_with("layer1.0.")};  // a batch norm among them
+  };
+  const auto start = random_parameters<Net>(41);
+  Trainer<Net, B, OtherRank> trainer(start, options, other);
+  trainer.set_learning_rate(0.5);
+  CHECK(std::ranges::equal(trainer.ema().values(), start.values()));
+  std::vector<double> expected(start.values().begin(), start.values().end());
+  for (const double extra : {0.0, 1.0, std::numeric_limits<double>::infinity(), 0.0}) {
+    *other.extra = extra;
+    trainer.step(batch.images(), batch.labels);
+    const auto now = trainer.parameters();
+    if (is_finite(extra)) {
+      for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = 0.75 * expected[i] + 0.25 * now.values()[i];
+    }
+    const auto found = trainer.ema();
+    for (const auto& slot : found.tensors()) {
+      CAPTURE(slot.entry.name().view());
+      for (std::size_t i = 0; i < slot.size; ++i) {
+        REQUIRE(found[slot][i] == doctest::Approx(expected[slot.offset + i]).epsilon(1e-6));
+      }
+      if (slot.entry.name().view().starts_with("layer1.0.")) CHECK(std::ranges::equal(found[slot], start[slot]));
+    }
+    CHECK(found.batches_tracked() == now.batches_tracked());
+  }
+  CHECK(trainer.skipped_steps() == 1);
+  CHECK(!std::ranges::equal(trainer.ema().values(), trainer.parameters().values()));
+}
+
+TEST_CASE("a state goes on with equal bits, its average, loss scale and counts too") {
+  const RandomBatch batch("state", 4, 8, 8, 3, Net::classes);
+  using Half = Reference<float16>;
+  TrainerOptions options;
+  options.ema_decay = 0.875;
+  options.loss_scale = 0x1p20;  // some of the first steps overflow
+  options.scale_growth = 3;
+  Trainer<Net, Half> whole(initialized<Net>(42), options), begun(initialized<Net>(42), options);
+  const auto steps = [&](auto& trainer, int count) {
+    trainer.set_learning_rate(0.05);
+    for (int step = 0; step < count; ++step) trainer.step(batch.images(), batch.labels);
+  };
+  const int first = 9, rest = 8;
+  steps(whole, first + rest);
+  steps(begun, first);
+  options.loss_scale = 1;  // the state's counts
+  Trainer<Net, Half> resumed(Parameters<Net>(), options);
+  steps(resumed, 1);
+  resumed.restore(begun.state());
+  steps(resumed, rest);
+  const TrainerState a = whole.state(), b = resumed.state();
+  CHECK(std::ranges::equal(a.parameters.values(), b.parameters.values()));
+  CHECK(a.parameters.batches_tracked() == b.parameters.batches_tracked());
+  REQUIRE(a.optimizer.size() == 2);
+  REQUIRE(b.optimizer.size() == 2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    CHECK(a.optimizer[i].name == b.optimizer[i].name);
+    CHECK(std::ranges::equal(a.optimizer[i].tensors.values(), b.optimizer[i].tensors.values()));
+  }
+  REQUIRE(a.counters);
+  REQUIRE(b.counters);
+  CHECK(a.counters->loss_scale == b.counters->loss_scale);
+  CHECK(a.counters->good_steps == b.counters->good_steps);
+  CHECK(a.counters->steps == first + rest);
+  CHECK(b.counters->steps == first + rest);
+  CHECK(a.counters->skipped == b.counters->skipped);
+  CHECK(a.counters->skipped > 0);
+}
+
+TEST_CASE("states of other optimisers: what is missing begins anew, what is unknown is refused and changes nothing") {
+  const RandomBatch batch("states", 4, 8, 8, 3, Net::classes);
+  TrainerOptions with, without;
+  with.ema_decay = 0.5;
+  Trainer<Net, B> averaged(random_parameters<Net>(41), with), plain(random_parameters<Net>(43), without);
+  for (auto* trainer : {&averaged, &plain}) {
+    trainer->set_learning_rate(0.05);
+    trainer->step(batch.images(), batch.labels);
+  }
+  const auto refused = [&](TrainerState state, const std::string& expected) {
+    const auto before = plain.parameters();
+    CHECK(testing::message_of<OptionError>([&] { plain.restore(state); }).find(expected) != std::string::npos);
+    CHECK(std::ranges::equal(before.values(), plain.parameters().values()));
+  };
+  refused(averaged.state(), "found ema: it was trained with an ema_decay, these options have none");
+  refused({averaged.parameters(), {{"second_moment", averaged.parameters()}}}, "found second_moment");
+  refused({averaged.parameters(), {}, StepCounters{.loss_scale = 0.5}}, "a finite loss scale from 1, found 0.5");
+
+  averaged.restore(plain.state());
+  CHECK(std::ranges::equal(averaged.ema().values(), plain.parameters().values()));
+  plain.restore({plain.parameters()});
+  for (const auto& slot : plain.velocities().tensors()) {
+    const auto velocities = plain.velocities();
+    if (slot.entry.learned()) CHECK(std::ranges::all_of(velocities[slot], [](float v) { return v == 0; }));
   }
 }
 

@@ -181,7 +181,7 @@ TEST_CASE_TEMPLATE("a trainer's first and last layer are float", T, bfloat16, fl
   Trainer<Net, Reference<T>> second(random_parameters<Net>(7), {.formats = float_ends<Net>()});
   steps(straight, 4);
   steps(first, 2);
-  second.restore(first.parameters(), first.velocities());
+  second.restore(first.state());
   steps(second, 2);
   CHECK(std::ranges::equal(second.parameters().values(), straight.parameters().values()));
 }

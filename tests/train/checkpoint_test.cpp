@@ -45,6 +45,10 @@ Parameters<Net> filled(std::uint64_t seed) {
   return parameters;
 }
 
+TrainerState trained(const StateDict& parameters, const StateDict& velocities) {
+  return {parameters, {{"velocity", velocities}}, StepCounters{1024, 7, 1234, 2}};
+}
+
 bool equal(const StateDict& a, const StateDict& b, bool learned_only) {
   for (const auto& slot : a.tensors()) {
     if (learned_only && !slot.entry.learned()) continue;
@@ -56,18 +60,77 @@ bool equal(const StateDict& a, const StateDict& b, bool learned_only) {
 
 }  // namespace
 
+TEST_CASE("any number of states of the optimiser, in any type, with running statistics or without") {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "checkpoint-0000001234.safetensors";
+  auto average = filled<Tiny>(3);
+  average.set_batches_tracked(9);
+  TrainerState state{filled<Tiny>(1)};
+  SUBCASE("none, and nothing counted") {
+    save_checkpoint(path, state, some_state());
+    const auto loaded = load_checkpoint(path, Tiny::layers);
+    CHECK(loaded.trainer.optimizer.empty());
+    CHECK(!loaded.trainer.counters);
+    CHECK(equal(loaded.trainer.ema(), state.parameters, false));
+  }
+  SUBCASE("several") {
+    state.optimizer = {{"velocity", filled<Tiny>(2), false, Dtype::BF16},
+                       {"ema", average, true},
+                       {"second_moment", filled<Tiny>(4), false, Dtype::F16}};
+    save_checkpoint(path, state, some_state());
+    const auto loaded = load_checkpoint(path, Tiny::layers).trainer;
+    REQUIRE(loaded.optimizer.size() == 3);
+    CHECK(equal(loaded.ema(), average, false));
+    CHECK(loaded.ema().batches_tracked() == 9);
+    CHECK(loaded.find("velocity")->statistics == false);
+    CHECK(loaded.find("ema")->statistics == true);
+    CHECK(loaded.find("nothing") == nullptr);
+    for (const auto& slot : state.parameters.tensors()) {
+      if (!slot.entry.learned()) continue;
+      const auto velocity = state.optimizer[0].tensors[slot], second = state.optimizer[2].tensors[slot];
+      for (std::size_t i = 0; i < slot.size; ++i) {
+        CHECK(std::as_const(loaded.optimizer[0].tensors)[slot][i] == static_cast<float>(bfloat16(velocity[i])));
+        CHECK(std::as_const(loaded.optimizer[2].tensors)[slot][i] == static_cast<float>(float16(second[i])));
+      }
+    }
+    const Safetensors file(path);
+    CHECK(file.find("optimizer.ema.bn1.running_mean") != nullptr);
+    CHECK(file.find("optimizer.velocity.bn1.running_mean") == nullptr);
+    CHECK(file.find("optimizer.velocity.fc.bias")->dtype == Dtype::BF16);
+    CHECK(equal(load_safetensors<Tiny>(path), state.parameters, false));  // and plain weights for others
+  }
+  SUBCASE("names are different, and no paths; types are of floats") {
+    const auto refused = [&] { return message_of<OptionError>([&] { save_checkpoint(path, state, some_state()); }); };
+    state.optimizer = {{"a", filled<Tiny>(2)}, {"a", filled<Tiny>(2)}};
+    CHECK(refused().find("letters and digits, each once, found \"a\"") != std::string::npos);
+    state.optimizer = {{"a.b", filled<Tiny>(2)}};
+    CHECK(refused().find("found \"a.b\"") != std::string::npos);
+    state.optimizer = {{"a", filled<Tiny>(2), false, Dtype::I64}};
+    CHECK(refused().find("expected an optimizer's state stored as F32, F16 or BF16, found I64") != std::string::npos);
+    CHECK(folder.files() == 0);
+  }
+}
+
 TEST_CASE("a checkpoint gives back everything, exactly") {
   const TemporaryFolder folder;
   auto parameters = filled<Tiny>(1), velocities = filled<Tiny>(2);
   parameters.set_batches_tracked(1234);
   const fs::path path = folder / "checkpoint-0000001234.safetensors";
-  save_checkpoint(path, parameters, velocities, some_state());
+  save_checkpoint(path, trained(parameters, velocities), some_state());
   CHECK(folder.files() == 1);
 
   const auto loaded = load_checkpoint<Tiny>(path);
   CHECK(equal(loaded.parameters, parameters, false));
   CHECK(loaded.parameters.batches_tracked() == 1234);
-  CHECK(equal(loaded.velocities, velocities, true));
+  REQUIRE(loaded.trainer.optimizer.size() == 1);
+  CHECK(loaded.trainer.optimizer[0].name == "velocity");
+  CHECK(equal(loaded.trainer.optimizer[0].tensors, velocities, true));
+  CHECK(equal(loaded.trainer.parameters, parameters, false));
+  REQUIRE(loaded.trainer.counters);
+  CHECK(loaded.trainer.counters->loss_scale == 1024);
+  CHECK(loaded.trainer.counters->good_steps == 7);
+  CHECK(loaded.trainer.counters->steps == 1234);
+  CHECK(loaded.trainer.counters->skipped == 2);
   CHECK(loaded.state.epoch == 2);
   CHECK(loaded.state.batch == 5);
   CHECK(loaded.state.step == 1234);
@@ -87,7 +150,7 @@ TEST_CASE("a checkpoint gives back everything, exactly") {
     CHECK(file.find("optimizer.velocity.bn1.running_mean") == nullptr);
   }
   SUBCASE("equal states give equal files") {
-    save_checkpoint(folder / "again.safetensors", parameters, velocities, some_state());
+    save_checkpoint(folder / "again.safetensors", trained(parameters, velocities), some_state());
     CHECK(read_text(folder / "again.safetensors") == read_text(path));
   }
 }
@@ -95,7 +158,7 @@ TEST_CASE("a checkpoint gives back everything, exactly") {
 TEST_CASE("no byte of a checkpoint can change unnoticed, and no truncation") {
   const TemporaryFolder folder;
   const fs::path path = folder / "checkpoint-0000000001.safetensors", bad = folder / "bad.safetensors";
-  save_checkpoint(path, filled<Bare>(1), filled<Bare>(2), some_state());
+  save_checkpoint(path, trained(filled<Bare>(1), filled<Bare>(2)), some_state());
   const std::string good = read_text(path);
   REQUIRE(message_of<FileError>([&] { load_checkpoint<Bare>(path); }) == "");
   // Every byte of the header, and every 31st of the data; the bit walks through all eight.
@@ -122,14 +185,14 @@ TEST_CASE("no byte of a checkpoint can change unnoticed, and no truncation") {
 TEST_CASE("another network's checkpoint is refused, in words") {
   const TemporaryFolder folder;
   const fs::path path = folder / "checkpoint-0000000001.safetensors";
-  save_checkpoint(path, filled<Tiny>(1), filled<Tiny>(2), some_state());
+  save_checkpoint(path, trained(filled<Tiny>(1), filled<Tiny>(2)), some_state());
   const std::string shapes = message_of<FileError>([&] { load_checkpoint<OtherWidth>(path); });
   CHECK(shapes.find("layer1.0.conv1.weight: expected [6, 4, 1, 1], found [4, 4, 1, 1]") != std::string::npos);
   const std::string names = message_of<FileError>([&] { load_checkpoint<Plain>(path); });
   CHECK(names.find("missing") != std::string::npos);
   CHECK(names.find("unexpected") != std::string::npos);
   // The same tensors, but without the addition.
-  save_checkpoint(path, filled<Bare>(1), filled<Bare>(2), some_state());
+  save_checkpoint(path, trained(filled<Bare>(1), filled<Bare>(2)), some_state());
   CHECK(message_of<FileError>([&] { load_checkpoint<BareWithout>(path); }).find("of another network") !=
         std::string::npos);
 }
@@ -139,7 +202,7 @@ TEST_CASE("metadata are checked even when the checksum is right") {
   const fs::path path = folder / "checkpoint-0000000001.safetensors";
   const auto parameters = filled<Bare>(1);
   const auto with = [&](const std::string& key, const std::string& value) {
-    save_checkpoint(path, parameters, parameters, some_state());
+    save_checkpoint(path, trained(parameters, parameters), some_state());
     const Safetensors file(path);
     auto metadata = file.metadata();
     metadata[key] = value;
@@ -152,7 +215,13 @@ TEST_CASE("metadata are checked even when the checksum is right") {
     return message_of<FileError>([&] { load_checkpoint<Bare>(folder / "changed.safetensors"); });
   };
   CHECK(with("resnext.option.note", "anything") == "");
-  CHECK(with("resnext.checkpoint", "3").find("version 1 or 2, found \"3\"") != std::string::npos);
+  for (const std::string value : {"4", "0", "-1", "2.5", "x"}) {
+    CHECK(with("resnext.checkpoint", value).find("version 1 to 3, found \"" + value + "\"") != std::string::npos);
+  }
+  for (const std::string value : {"", "[\"velocity\",\"velocity\"]", "[\"\"]", "[\"a.b\"]", "[\"momentum\"]"}) {
+    CAPTURE(value);
+    CHECK(with("resnext.optimizer", value) != "");
+  }
   for (const std::string value : {"", "a|b", "[\"a\"", "[\"a\",]", "[1]", "[\"a\"] b"}) {
     CAPTURE(value);
     CHECK(with("resnext.classes", value) != "");
@@ -167,24 +236,38 @@ TEST_CASE("metadata are checked even when the checksum is right") {
   }
 }
 
-TEST_CASE("a checkpoint of version 1 is read: it has no id, and its names are joined") {
+TEST_CASE("checkpoints of versions 1 and 2 are read: nothing is counted, the first has no id, and its names are joined") {
   const TemporaryFolder folder;
   const fs::path path = folder / "checkpoint-0000001234.safetensors",
                  old = folder / "checkpoint-0000000009.safetensors";
   const auto parameters = filled<Bare>(1);
-  save_checkpoint(path, parameters, parameters, some_state());
+  save_checkpoint(path, trained(parameters, parameters), some_state());
   const Safetensors file(path);
   auto metadata = file.metadata();
+  for (const char* key : {"optimizer", "loss_scale", "good_steps", "steps", "skipped"}) {
+    metadata.erase(std::string("resnext.") + key);
+  }
+  const auto write = [&] {
+    metadata.erase("resnext.checksum");
+    std::vector<TensorView> tensors;
+    for (const auto& entry : file.entries()) {
+      tensors.emplace_back(entry.name, entry.dtype, entry.shape, file.bytes(entry));
+    }
+    metadata["resnext.checksum"] = detail::checksum_of(tensors, metadata);
+    write_safetensors(old, tensors, metadata);
+  };
+  metadata["resnext.checkpoint"] = "2";
+  write();
+  const auto second = load_checkpoint<Bare>(old);
+  CHECK(second.state.id == some_state().id);
+  CHECK(!second.trainer.counters);
+  REQUIRE(second.trainer.optimizer.size() == 1);
+  CHECK(equal(second.trainer.find("velocity")->tensors, parameters, true));
   metadata["resnext.checkpoint"] = "1";
   metadata["resnext.option.classes"] = "T-shirt/top|caf\xc3\xa9|Bag";
   metadata.erase("resnext.id");
   metadata.erase("resnext.classes");
-  std::vector<TensorView> tensors;
-  for (const auto& entry : file.entries()) {
-    tensors.emplace_back(entry.name, entry.dtype, entry.shape, file.bytes(entry));
-  }
-  metadata["resnext.checksum"] = detail::checksum_of(tensors, metadata);
-  write_safetensors(old, tensors, metadata);
+  write();
   const RunState state = load_checkpoint<Bare>(old).state;
   CHECK(state.step == 1234);
   CHECK(state.id.empty());
@@ -205,7 +288,7 @@ TEST_CASE("texts that are not UTF-8 are refused, each by its name") {
   const fs::path path = folder / "checkpoint-0000000001.safetensors";
   const auto parameters = filled<Bare>(1);
   const auto refused = [&](const RunState& state) {
-    return message_of<OptionError>([&] { save_checkpoint(path, parameters, parameters, state); });
+    return message_of<OptionError>([&] { save_checkpoint(path, trained(parameters, parameters), state); });
   };
   RunState state = some_state();
   state.class_names = {"tea", "caf\xe9"};
@@ -241,7 +324,7 @@ TEST_CASE("the newest intact checkpoint is found, and it is said which were pass
   CHECK(!latest_checkpoint(folder / "none"));
   const auto parameters = filled<Bare>(1);
   for (const int step : {9, 10, 100}) {
-    save_checkpoint(checkpoint_path(folder.path(), step), parameters, parameters, some_state());
+    save_checkpoint(checkpoint_path(folder.path(), step), trained(parameters, parameters), some_state());
   }
   write_text(folder / "checkpoint-x.safetensors", "no number");
   write_text(folder / "other.safetensors", "another file");
@@ -265,7 +348,7 @@ TEST_CASE("the last few of a run are kept, nothing that was given up, and all of
   const TemporaryFolder folder;
   const auto parameters = filled<Bare>(1);
   const auto save = [&](int step, const std::string& id) {
-    save_checkpoint(checkpoint_path(folder.path(), step), parameters, parameters, {.step = step, .id = id});
+    save_checkpoint(checkpoint_path(folder.path(), step), trained(parameters, parameters), {.step = step, .id = id});
   };
   for (const int step : {1, 2, 3, 5, 50}) save(step, "this");
   for (const int step : {4, 60}) save(step, "other");
@@ -292,11 +375,11 @@ TEST_CASE("a state that is not finite is not written") {
   auto good = filled<Tiny>(1), bad = good;
   bad["layer2.0.bn1.running_var"][1] = std::numeric_limits<float>::infinity();
   CHECK(message_of<Error>([&] {
-          save_checkpoint(path, bad, good, some_state());
+          save_checkpoint(path, trained(bad, good), some_state());
         }).find("layer2.0.bn1.running_var is infinite or not a number after step 1234") != std::string::npos);
   bad = good;
   bad["fc.bias"][0] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(message_of<Error>([&] { save_checkpoint(path, good, bad, some_state()); }).find("fc.bias (velocity)") !=
+  CHECK(message_of<Error>([&] { save_checkpoint(path, trained(good, bad), some_state()); }).find("fc.bias (velocity)") !=
         std::string::npos);
   CHECK(folder.files() == 0);
 }

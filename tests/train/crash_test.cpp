@@ -150,7 +150,7 @@ struct Scene {
   }
   /// What fit() does after the fourth step.
   void write() {
-    save_checkpoint(checkpoint_path(folder.path(), 4), fourth.parameters, fourth.velocities, fourth.state);
+    save_checkpoint(checkpoint_path(folder.path(), 4), fourth.trainer, fourth.state);
     prune_checkpoints(folder.path(), 2, fourth.state);
   }
   /// The step of the newest checkpoint, which must be intact and have the right bytes; 0 otherwise.

@@ -33,7 +33,7 @@ TEST_CASE("-ffast-math: no checkpoint of weights or velocities that are not fini
     auto bad = good;
     bad["fc.bias"][1] = value;
     const auto refused = [&](const auto& parameters, const auto& velocities) {
-      return message_of<Error>([&] { save_checkpoint(folder / "x", parameters, velocities, {}); });
+      return message_of<Error>([&] { save_checkpoint(folder / "x", {parameters, {{"velocity", velocities}}}, {}); });
     };
     CHECK(refused(bad, good).find("fc.bias is infinite or not a number") != std::string::npos);
     CHECK(refused(good, bad).find("fc.bias (velocity) is infinite or not a number") != std::string::npos);
@@ -48,7 +48,7 @@ TEST_CASE("-ffast-math: a run stops at a loss that is not finite") {
       Run run;
       auto parameters = initialized<Tiny>(3);
       parameters[name][0] = value;
-      run.trainer.restore(parameters, Parameters<Tiny>());
+      run.trainer.restore({parameters});
       run.state.batch = 2;
       run.state.step = 2;
       const std::string message = message_of<Error>([&] { run.fit(Run::options(folder.path())); });

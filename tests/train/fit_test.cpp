@@ -101,7 +101,7 @@ TEST_CASE("a run of a network that is chosen at run time is that of its type, al
 
   const auto resumed = make_trainer(networks, BackendList<B>(), "tiny", "", 3, recipe);
   const AnyCheckpoint checkpoint = load_checkpoint(*latest_checkpoint(folder.path()), resumed->layers());
-  resumed->restore(checkpoint.parameters, checkpoint.velocities);
+  resumed->restore(checkpoint.trainer);
   RunState state = checkpoint.state;
   CHECK(state.step == 9);
   CHECK(fit(*resumed, data.train, &data.test, state, Run::options(folder.path())));
@@ -152,7 +152,7 @@ TEST_CASE("the layer in which the loss became infinite is the one with the bad w
     auto parameters = initialized<Tiny>(3);
     parameters[name + ".weight"][0] = 3e38f;
     if (name == "fc") parameters["fc.bias"][0] = 3e38f;
-    run.trainer.restore(parameters, Parameters<Tiny>());
+    run.trainer.restore({parameters});
     run.state.epoch = 1;
     run.state.batch = 2;
     run.state.step = 9;

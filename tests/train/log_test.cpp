@@ -165,7 +165,7 @@ TEST_CASE("numbers in files and messages follow no locale") {
   const std::string text = read_text(folder / "log.csv"), json = to_json(epoch(0)),
                     message = detail::joined(0.25, 1e-7f);
   const auto parameters = initialized<test::Tiny>(1);
-  save_checkpoint(folder / "x.safetensors", parameters, parameters, {.metrics = {.loss = 0.5}});
+  save_checkpoint(folder / "x.safetensors", {parameters}, {.metrics = {.loss = 0.5}});
   const double loss = load_checkpoint<test::Tiny>(folder / "x.safetensors").state.metrics.loss;
   const std::string line = progress_line({1, 6, 50, 100, {.loss = 50, .correct = 75, .images = 100}, 5120.4, 65}, 0);
   std::setlocale(LC_ALL, "C");

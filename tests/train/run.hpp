@@ -59,7 +59,7 @@ struct Run {
   bool fit(const FitOptions& options) { return resnext::fit(trainer, train, &test, state, options); }
   void resume(const std::filesystem::path& path) {
     const auto checkpoint = load_checkpoint<Tiny>(path);
-    trainer.restore(checkpoint.parameters, checkpoint.velocities);
+    trainer.restore(checkpoint.trainer);
     state = checkpoint.state;
   }
 };

@@ -48,6 +48,7 @@ struct UpdateOptions {
   bool nesterov = false;             ///< look ahead by one more momentum
   double clip_norm = 0;              ///< the longest gradient of all segments, longer ones are shortened; 0: any
   double statistics_momentum = 0.1;  ///< share of a batch in the running statistics
+  double ema_decay = 0;              ///< share that stays of the moving averages; 0: there are none
 };
 
 /// Numbers (`double`) in backend memory that steps are controlled by, in this order. The host writes the first four
@@ -83,6 +84,8 @@ struct UpdateArrays {
   Scalar* operands = nullptr;                ///< weights as operators read them: themselves where the types are one
   Master* statistics = nullptr;              ///< batch norms' running ones
   const Master* batch_statistics = nullptr;  ///< of this step
+  Master* averages = nullptr;                ///< moving ones of the weights; null: there are none
+  Master* average_statistics = nullptr;      ///< and of the running statistics
 };
 
 /// Sums (`double`) that steps leave in backend memory since they were last cleared, in this order. From the first step

@@ -14,6 +14,7 @@
 #include <resnext/model/layer.hpp>
 #include <resnext/nn/profile.hpp>
 #include <resnext/nn/state_dict.hpp>
+#include <resnext/nn/trainer_state.hpp>
 #include <resnext/nn/training_metrics.hpp>
 #include <resnext/tensor/images.hpp>
 
@@ -73,12 +74,14 @@ class AnyTrainer : public AnyExecutor {
   virtual std::optional<std::string> first_not_finite(const Images& images, std::span<const std::int32_t> labels) = 0;
   /// Waits and copies the learned tensors and running statistics to the host.
   virtual StateDict parameters() = 0;
-  /// Momentum buffers: with parameters(), all that a run's state consists of.
-  virtual StateDict velocities() = 0;
-  /// Goes on from a state that parameters() and velocities() gave.
-  /// @throws ShapeError when it is another network's
-  virtual void restore(const StateDict& parameters, const StateDict& velocities) = 0;
-  /// A classifier of the parameters as they are now, on the same backend.
+  /// What is to be evaluated: the moving average of parameters() where the options ask for it, else parameters().
+  virtual StateDict ema() = 0;
+  /// All that a run goes on from, beside its options.
+  virtual TrainerState state() = 0;
+  /// Goes on from a state that state() gave.
+  /// @throws ShapeError when it is another network's, OptionError when it is another optimiser's
+  virtual void restore(const TrainerState& state) = 0;
+  /// A classifier of ema() as it is now, on the same backend.
   virtual std::unique_ptr<AnyClassifier> classifier() = 0;
   /// Of this process among those that train together, from 0.
   virtual int rank() const = 0;

@@ -80,12 +80,11 @@ class TrainerOf : public ExecutorOf<AnyTrainer, Net, B> {
     return trainer_.first_not_finite(images, labels);
   }
   StateDict parameters() override { return trainer_.parameters(); }
-  StateDict velocities() override { return trainer_.velocities(); }
-  void restore(const StateDict& parameters, const StateDict& velocities) override {
-    trainer_.restore(Parameters<Net>(parameters), Parameters<Net>(velocities));
-  }
+  StateDict ema() override { return trainer_.ema(); }
+  TrainerState state() override { return trainer_.state(); }
+  void restore(const TrainerState& state) override { trainer_.restore(state); }
   std::unique_ptr<AnyClassifier> classifier() override {
-    return std::make_unique<ClassifierOf<Net, B>>(trainer_.parameters(), trainer_.options().formats);
+    return std::make_unique<ClassifierOf<Net, B>>(trainer_.ema(), trainer_.options().formats);
   }
   int rank() const override { return trainer_.communicator().rank(); }
   int ranks() const override { return trainer_.communicator().size(); }

@@ -55,8 +55,9 @@ class ParameterStore {
   /// @param bucket_size numbers after which a bucket is closed
   /// @param weight_decay of the group `{}`
   /// @param group_of a tensor; empty for the same of all
+  /// @param averaged there are moving averages, which begin as `state`
   ParameterStore(const StateDict& state, typename B::Stream& stream, std::size_t bucket_size, double weight_decay,
-                 Decay decay, const std::function<ParameterGroup(const StateEntry&)>& group_of)
+                 Decay decay, const std::function<ParameterGroup(const StateEntry&)>& group_of, bool averaged)
       : places_(state.tensors().size()), frozen_(state.tensors().size()) {
     std::size_t learned = 0, statistics = 0;
     for_each_slot_backwards(state, [&](int row, const StateDict::Slot& slot, std::size_t index) {
@@ -95,10 +96,13 @@ class ParameterStore {
     statistics_ = Masters(all_statistics);
     batch_statistics_ = Masters(statistics);
     more_statistics_ = Masters(statistics);
+    averages_ = Masters(averaged ? learned : 0);
+    average_statistics_ = Masters(averaged ? statistics : 0);
     folded_ = Masters(folded + (norms_.empty() ? 0 : widest_norm()));
     if constexpr (!read_as_learned) operands_ = typename B::template Buffer<Scalar>(all_learned);
     upload_weights(state, stream);
     upload_statistics(state, stream);
+    upload_averages(state, stream);
   }
 
   ParameterStore(const ParameterStore&) = delete;  // plans point into it: it stays where it is
@@ -119,8 +123,26 @@ class ParameterStore {
       if (at < size()) B::upload_tensor(stream, state[slot], shape_of(slot), velocities() + at);
     });
   }
-  /// Copies a flat array of this store, weights(), gradients() or velocities(), to the learned tensors of `state`;
-  /// what is frozen has no gradient and no velocity, and its tensors stay what they are there.
+  /// Copies all tensors of `state` that are not frozen to averages() and average_statistics(), if there are any.
+  void upload_averages(const StateDict& state, typename B::Stream& stream) {
+    if (!averaged()) return;
+    for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
+      if (at < size()) B::upload_tensor(stream, state[slot], shape_of(slot), averages() + at);
+    });
+    for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
+      if (at < statistics_size()) B::upload_tensor(stream, state[slot], shape_of(slot), average_statistics_.data() + at);
+    });
+  }
+  /// Copies them to the host; what is frozen stays what it is in `state`.
+  void download_averages(StateDict& state, typename B::Stream& stream) {
+    download(averages(), state, stream);
+    for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
+      if (at >= statistics_size()) return;
+      B::download_tensor(stream, average_statistics_.data() + at, shape_of(slot), state[slot]);
+    });
+  }
+  /// Copies a flat array of this store, weights(), gradients(), velocities() or averages(), to the learned tensors of
+  /// `state`; what is frozen is only in the first, and its tensors stay what they are there.
   template <class Number>
   void download(const Number* flat, StateDict& state, typename B::Stream& stream) const {
     for_each_slot(state, true, [&](const StateDict::Slot& slot, std::size_t at) {
@@ -190,6 +212,7 @@ class ParameterStore {
   Master* weights() { return weights_.data(); }
   Gradient* gradients() { return gradients_.data(); }
   Master* velocities() { return velocities_.data(); }
+  Master* averages() { return averages_.data(); }
   Master* statistics() { return statistics_.data(); }
   /// Of the step's batch, and of some more images of it before they are averaged.
   Master* batch_statistics() { return batch_statistics_.data(); }
@@ -206,8 +229,17 @@ class ParameterStore {
 
   /// What `B::Update` works on.
   UpdateArrays<Scalar, Master, Gradient> update_arrays() {
-    return {weights(), gradients(), velocities(), operands(), statistics(), batch_statistics()};
+    return {weights(),
+            gradients(),
+            velocities(),
+            operands(),
+            statistics(),
+            batch_statistics(),
+            averaged() ? averages_.data() : nullptr,
+            averaged() ? average_statistics_.data() : nullptr};
   }
+  /// True where there are moving averages.
+  bool averaged() const { return averages_.size() > 0; }
 
   /// Numbers of gradients() and velocities() each, and of what is not frozen among weights().
   std::size_t size() const { return gradients_.size(); }
@@ -283,7 +315,8 @@ class ParameterStore {
   std::size_t updated_statistics_ = 0;
   std::vector<Bucket> buckets_;
   std::vector<UpdateSegment> segments_;
-  Masters weights_, velocities_, statistics_, batch_statistics_, more_statistics_, folded_;
+  Masters weights_, velocities_, statistics_, batch_statistics_, more_statistics_, averages_, average_statistics_,
+      folded_;
   typename B::template Buffer<Gradient> gradients_;
   typename B::template Buffer<Scalar> operands_;
 };

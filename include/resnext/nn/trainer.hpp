@@ -23,6 +23,7 @@
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
 #include <resnext/nn/plan/training_plan.hpp>
+#include <resnext/nn/trainer_state.hpp>
 #include <resnext/nn/training_metrics.hpp>
 #include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/number.hpp>
@@ -48,6 +49,8 @@ struct TrainerOptions {
   int ghost_batch = 0;         ///< images that share batch statistics, in the end of a batch fewer; 0 for the whole
                                ///< batch. The paper has 32 a GPU
   double norm_momentum = 0.1;  ///< share of a batch in batch norms' running statistics
+  double ema_decay = 0;        ///< share that a step leaves of the moving average of all parameters, running statistics
+                               ///< too, such as 0.9999; 0: there is none
   double loss_scale = 1;       ///< for backends with 16-bit gradients; where they overflow it is halved, down to 1
   int micro_batch = 0;         ///< images that are in memory at once: a batch is run in such parts, each with batch
                                ///< statistics of its own, and their gradients are added; 0 for the whole batch
@@ -112,6 +115,7 @@ inline const TrainerOptions& checked(const TrainerOptions& options) {
   check(options.scale_growth >= 0, "scale_growth", "a number of steps, or 0 for never", options.scale_growth);
   check(options.clip_norm >= 0 && is_finite(options.clip_norm), "clip_norm", "a finite number, or 0 for any",
         options.clip_norm);
+  check(options.ema_decay >= 0 && options.ema_decay < 1, "ema_decay", "a number from 0 to below 1", options.ema_decay);
   check(options.norm_momentum > 0 && options.norm_momentum <= 1, "norm_momentum", "a number above 0, at most 1",
         options.norm_momentum);
   return options;
@@ -270,8 +274,25 @@ class Trainer {
   }
   /// Gradients of the last step by name, summed over the ranks and times the loss scale.
   Parameters<Net> gradients() { return copy(core_->store.gradients()); }
-  /// Momentum buffers by name: with parameters(), all that a run's state consists of on this rank.
+  /// Momentum buffers by name.
   Parameters<Net> velocities() { return copy(core_->store.velocities()); }
+  /// Waits: what is to be evaluated. The moving average of parameters() where TrainerOptions ask for it, which began as
+  /// what the trainer began with; else parameters().
+  Parameters<Net> ema() {
+    Parameters<Net> host = parameters();
+    if (core_->store.averaged()) core_->store.download_averages(host, core_->stream);
+    return host;
+  }
+  /// Waits: all that a run goes on from on this rank, beside its options. Equal states go on with equal bits.
+  TrainerState state() {
+    TrainerState state{parameters(), {{"velocity", velocities()}}};
+    if (core_->store.averaged()) state.optimizer.push_back({"ema", ema(), true});
+    const auto now = control();
+    const auto count = [&](StepControl which) { return static_cast<std::int64_t>(now[static_cast<std::size_t>(which)]); };
+    state.counters = {now[static_cast<std::size_t>(StepControl::loss_scale)], count(StepControl::good_steps),
+                      count(StepControl::step), count(StepControl::skipped)};
+    return state;
+  }
   /// Shows the gradients as they are now, in the backend's precision: `visit(name, std::span<const
   /// double>)`.
   template <class Visit>
@@ -284,15 +305,36 @@ class Trainer {
   void show_weights(Visit&& visit) {
     core_->store.show(core_->state, core_->store.weights(), core_->stream, visit);
   }
-  /// Goes on from a state that parameters() and velocities() gave.
-  void restore(const Parameters<Net>& parameters, const Parameters<Net>& velocities) {
-    core_->state = parameters;
-    core_->store.upload_weights(parameters, core_->stream);
-    core_->store.upload_statistics(parameters, core_->stream);
-    core_->store.upload_velocities(velocities, core_->stream);
-    core_->tracked_before = parameters.batches_tracked() - updates();
-    core_->pending = nullptr;
-    core_->done = 0;
+  /// Goes on from a state that state() gave, of a trainer on any backend. The loss scale is the state's, not that of the
+  /// options.
+  /// @throws ShapeError when it is another network's, OptionError for a state of another optimiser; nothing has changed
+  void restore(const TrainerState& state) {
+    Core& core = *core_;
+    const Parameters<Net> parameters(state.parameters);
+    for (const OptimizerState& kept : state.optimizer) {
+      static_cast<void>(Parameters<Net>(kept.tensors));
+      if (kept.name == "velocity" || (kept.name == "ema" && core.store.averaged())) continue;
+      throw_error<OptionError>("trainer: expected the optimizer's states velocity", core.store.averaged() ? ", ema" : "",
+                               ", found ", kept.name,
+                               kept.name == "ema" ? ": it was trained with an ema_decay, these options have none" : "");
+    }
+    if (state.counters && !(state.counters->loss_scale >= 1 && is_finite(state.counters->loss_scale))) {
+      throw_error<OptionError>("trainer: expected a state with a finite loss scale from 1, found ",
+                               state.counters->loss_scale);
+    }
+    const OptimizerState* const velocity = state.find("velocity");
+    Parameters<Net> none;
+    if (velocity == nullptr) std::ranges::fill(none.values(), 0.0f);
+    core.stream.join();
+    core.state = parameters;
+    core.store.upload_weights(parameters, core.stream);
+    core.store.upload_statistics(parameters, core.stream);
+    core.store.upload_velocities(velocity == nullptr ? none : velocity->tensors, core.stream);
+    core.store.upload_averages(state.ema(), core.stream);
+    if (state.counters) upload_counters(*state.counters);
+    core.tracked_before = parameters.batches_tracked() - updates();
+    core.pending = nullptr;
+    core.done = 0;
   }
 
   /// The plan for batches, or micro-batches, like this one, built if need be.
@@ -319,8 +361,9 @@ class Trainer {
           state(parameters),
           tracked_before(parameters.batches_tracked()),
           store(state, stream, std::max<std::size_t>(1, options.bucket_bytes / sizeof(typename B::Gradient)),
-                options.sgd.weight_decay, options.decay, options.group_of),
-          update(UpdateOptions{options.sgd.momentum, options.sgd.nesterov, options.clip_norm, options.norm_momentum},
+                options.sgd.weight_decay, options.decay, options.group_of, options.ema_decay > 0),
+          update(UpdateOptions{options.sgd.momentum, options.sgd.nesterov, options.clip_norm, options.norm_momentum,
+                               options.ema_decay},
                  store.segments(), store.statistics_size()),
           control(static_cast<std::size_t>(StepControl::count)),
           metrics(static_cast<std::size_t>(Metric::count)) {}
@@ -460,6 +503,15 @@ class Trainer {
     const double count = images;
     B::upload(core_->stream, std::span<const double>(&count, 1),
               core_->control.data() + static_cast<int>(StepControl::images));
+  }
+  void upload_counters(const StepCounters& counters) {
+    const auto put = [this](StepControl which, double value) {
+      B::upload(core_->stream, std::span<const double>(&value, 1), core_->control.data() + static_cast<int>(which));
+    };
+    put(StepControl::loss_scale, counters.loss_scale);
+    put(StepControl::good_steps, static_cast<double>(counters.good_steps));
+    put(StepControl::step, static_cast<double>(counters.steps));
+    put(StepControl::skipped, static_cast<double>(counters.skipped));
   }
   void upload_rate(double rate) { B::upload(core_->stream, std::span<const double>(&rate, 1), core_->control.data()); }
   /// `StepControl` from the first step on.

@@ -2,8 +2,9 @@
 /// Checkpoints: all that a run needs to go on as if it had never stopped, in one safetensors file.
 ///
 /// Weights and BN statistics have torchvision's names, so that any program can read the file as plain weights.
-/// Velocities are `optimizer.velocity.<name>`; the place in the run is in the metadata. Nothing else is state: the
-/// learning rate, the order of the images and their augmentation are functions of the step, the epoch and the options.
+/// What the optimiser keeps is `optimizer.velocity.<name>`, `optimizer.ema.<name>`; the place in the run and what was
+/// counted are in the metadata. Nothing else is state: the learning rate, the order of the images and their augmentation
+/// are functions of the step, the epoch and the options.
 #pragma once
 
 #include <locale.h>  // newlocale NOLINT(modernize-deprecated-headers): POSIX has it
@@ -45,15 +46,14 @@ template <class Net>
 struct Checkpoint {
   std::filesystem::path path;  ///< of its file
   Parameters<Net> parameters;  ///< weights and BN statistics
-  Parameters<Net> velocities;  ///< momentum buffers
+  TrainerState trainer;        ///< these and all else that a trainer goes on from
   RunState state;              ///< where the run stands
 };
 
 /// The same of a network that is known when the program runs.
 struct AnyCheckpoint {
   std::filesystem::path path;  ///< of its file
-  StateDict parameters;        ///< weights and BN statistics
-  StateDict velocities;        ///< momentum buffers
+  TrainerState trainer;        ///< all that a trainer goes on from
   RunState state;              ///< where the run stands
 };
 
@@ -62,8 +62,9 @@ namespace detail {
 inline constexpr std::string_view checkpoint_key = "resnext.";  // of all our metadata
 inline constexpr std::string_view option_key = "resnext.option.";
 inline constexpr std::string_view checksum_key = "resnext.checksum";
-// Version 1 had no id, and the names of the classes were an option, joined by '|'.
-inline constexpr std::string_view checkpoint_version = "2";
+// Version 1 had no id, and the names of the classes were an option, joined by '|'; up to version 2 there was one state of
+// the optimiser, velocity, and nothing was counted.
+inline constexpr int checkpoint_version = 3;
 inline constexpr std::string_view checkpoint_stem = "checkpoint-", checkpoint_extension = ".safetensors";
 
 /// A hash of byte strings, in which every single changed word changes the result.
@@ -196,6 +197,46 @@ inline std::vector<std::string> split(std::string_view text, char separator) {
   return parts;
 }
 
+/// Of an optimiser's state: what it may be called, and how its tensors begin.
+inline bool is_state_name(std::string_view name) {
+  return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string_view::npos;
+}
+inline std::string state_prefix(std::string_view name) {
+  return std::string(optimizer_prefix).append(name).append(".");
+}
+/// True if a file has running statistics under a prefix.
+inline bool has_statistics(const Safetensors& file, std::string_view prefix, const StateDict& state) {
+  return std::ranges::any_of(state.tensors(), [&](const StateDict::Slot& slot) {
+    return slot.entry.role == TensorRole::running_mean &&
+           file.find(std::string(prefix).append(slot.entry.name().view())) != nullptr;
+  });
+}
+/// The bytes of floats in another type.
+inline std::vector<std::byte> rounded_bytes(std::span<const std::byte> floats, Dtype type) {
+  const auto as = [&]<class T>(T) {
+    std::vector<std::byte> bytes(floats.size() / sizeof(float) * sizeof(T));
+    for (std::size_t i = 0; i < floats.size() / sizeof(float); ++i) {
+      float value = 0;
+      std::memcpy(&value, floats.data() + i * sizeof value, sizeof value);
+      const T rounded(value);
+      std::memcpy(bytes.data() + i * sizeof rounded, &rounded, sizeof rounded);
+    }
+    return bytes;
+  };
+  if (type == Dtype::F16) return as(float16());
+  if (type == Dtype::BF16) return as(bfloat16());
+  throw_error<OptionError>("checkpoint: expected an optimizer's state stored as F32, F16 or BF16, found ",
+                           dtype_name(type));
+}
+/// @throws FileError for a version that this library does not know
+inline int version_of(const Safetensors& file) {
+  const std::string text = text_field(file, "checkpoint");
+  const auto version = parsed<int>(text);
+  if (version && *version >= 1 && *version <= checkpoint_version) return *version;
+  throw_error<FileError>(file.path(), ": expected a checkpoint of version 1 to ", checkpoint_version, ", found ",
+                         text.empty() ? "none" : detail::quoted(text));
+}
+
 /// The number in the name of a checkpoint.
 inline std::optional<std::int64_t> step_of(const std::filesystem::path& path) {
   const std::string name = path.filename().string();
@@ -242,19 +283,29 @@ inline std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::
 /// files.
 /// @throws Error when a value is infinite or not a number, OptionError when a text of the state is not UTF-8, FileError
 /// when the file cannot be written
-inline void save_checkpoint(const std::filesystem::path& path, const StateDict& parameters, const StateDict& velocities,
-                            const RunState& state) {
-  for (const StateDict* tensors : {&parameters, &velocities}) {
-    if (const auto name = first_not_finite_tensor(*tensors)) {
-      throw_error<Error>(path.string(), ": not written: ", name->view(), tensors == &velocities ? " (velocity)" : "",
+inline void save_checkpoint(const std::filesystem::path& path, const TrainerState& trainer, const RunState& state) {
+  const StateDict& parameters = trainer.parameters;
+  const auto require_finite = [&](const StateDict& tensors, const std::string& which) {
+    if (const auto name = first_not_finite_tensor(tensors)) {
+      throw_error<Error>(path.string(), ": not written: ", name->view(), which,
                          " is infinite or not a number after step ", state.step);
     }
+  };
+  require_finite(parameters, "");
+  std::vector<std::string> kept;  // names of the optimiser's states
+  for (const OptimizerState& optimizer : trainer.optimizer) {
+    if (!detail::is_state_name(optimizer.name) || std::ranges::count(kept, optimizer.name) > 0) {
+      throw_error<OptionError>(path.string(), ": not written: expected names of the optimizer's states of letters and ",
+                               "digits, each once, found ", detail::quoted(optimizer.name));
+    }
+    kept.push_back(optimizer.name);
+    require_finite(optimizer.tensors, " (" + optimizer.name + ")");
   }
   std::map<std::string, std::string> metadata{{"format", "pt"}};
   const auto put = [&](std::string_view name, std::string value) {
     metadata[std::string(detail::checkpoint_key).append(name)] = std::move(value);
   };
-  put("checkpoint", std::string(detail::checkpoint_version));
+  put("checkpoint", std::to_string(detail::checkpoint_version));
   put("network", detail::identity_of(parameters.layers()));
   put("epoch", detail::exact_text(state.epoch));
   put("batch", detail::exact_text(state.batch));
@@ -264,6 +315,13 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   put("images", detail::exact_text(state.metrics.images));
   put("id", state.id);
   put("classes", detail::json_strings(state.class_names));
+  put("optimizer", detail::json_strings(kept));
+  if (trainer.counters) {
+    put("loss_scale", detail::exact_text(trainer.counters->loss_scale));
+    put("good_steps", detail::exact_text(trainer.counters->good_steps));
+    put("steps", detail::exact_text(trainer.counters->steps));
+    put("skipped", detail::exact_text(trainer.counters->skipped));
+  }
   for (const auto& [name, value] : state.options) metadata[std::string(detail::option_key).append(name)] = value;
   const auto require_utf8 = [&](const std::string& key, const std::string& text) {
     const auto bad = detail::first_invalid_utf8(text);
@@ -279,8 +337,16 @@ inline void save_checkpoint(const std::filesystem::path& path, const StateDict& 
   }
 
   std::vector<TensorView> tensors = tensor_views(parameters);
-  const auto more = tensor_views(velocities, std::string(optimizer_prefix) + "velocity.", true);
-  tensors.insert(tensors.end(), more.begin(), more.end());
+  std::vector<std::vector<std::byte>> rounded;  // what is not stored as it is
+  for (const OptimizerState& optimizer : trainer.optimizer) {
+    for (TensorView& view : tensor_views(optimizer.tensors, detail::state_prefix(optimizer.name), !optimizer.statistics)) {
+      if (view.dtype == Dtype::F32 && optimizer.stored_as != Dtype::F32) {
+        view.bytes = rounded.emplace_back(detail::rounded_bytes(view.bytes, optimizer.stored_as));
+        view.dtype = optimizer.stored_as;
+      }
+      tensors.push_back(std::move(view));
+    }
+  }
   metadata[std::string(detail::checksum_key)] = detail::checksum_of(tensors, metadata);
   write_safetensors(path, tensors, metadata);
 }
@@ -358,12 +424,7 @@ inline Safetensors open_checkpoint(const std::filesystem::path& path) { return o
 /// Where the run of an open checkpoint stands.
 /// @throws FileError when the metadata are of a later version or incomplete
 inline RunState run_state(const Safetensors& file) {
-  const auto at = file.metadata().find(std::string(detail::checkpoint_key) + "checkpoint");
-  const bool first = at != file.metadata().end() && at->second == "1";
-  if (at == file.metadata().end() || (!first && at->second != detail::checkpoint_version)) {
-    throw_error<FileError>(file.path(), ": expected a checkpoint of version 1 or ", detail::checkpoint_version,
-                           ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
-  }
+  const bool first = detail::version_of(file) == 1;
   RunState state;
   state.epoch = detail::number_field<int>(file, "epoch");
   state.batch = detail::number_field<int>(file, "batch");
@@ -386,12 +447,32 @@ inline RunState run_state(const Safetensors& file) {
 namespace detail {
 
 /// Reads the tensors of an intact checkpoint.
-inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, StateDict& velocities) {
+inline RunState read_checkpoint(const Safetensors& file, TrainerState& trainer) {
   RunState state = run_state(file);
-  read_tensors(file, parameters);
-  read_tensors(file, velocities, std::string(optimizer_prefix) + "velocity.", true);
+  read_tensors(file, trainer.parameters);
+  const auto layers = trainer.parameters.layers();
+  const bool old = version_of(file) < 3;
+  std::vector<std::string> names{"velocity"};
+  if (!old) names = strings_field(file, text_field(file, "optimizer"));
+  trainer.optimizer.clear();
+  for (const std::string& name : names) {
+    if (!is_state_name(name) || trainer.find(name) != nullptr) {
+      throw_error<FileError>(file.path(), ": metadata resnext.optimizer: expected different names of letters and digits, ",
+                             "found ", detail::quoted(name));
+    }
+    const std::string prefix = state_prefix(name);
+    const bool statistics = has_statistics(file, prefix, trainer.parameters);
+    check_tensors(file, layers, prefix, !statistics);  // before there is memory for them
+    OptimizerState& optimizer = trainer.optimizer.emplace_back(name, StateDict(layers), statistics);
+    read_tensors(file, optimizer.tensors, prefix, !statistics);
+  }
+  trainer.counters.reset();
+  if (!text_field(file, "loss_scale").empty()) {
+    trainer.counters = {number_field<double>(file, "loss_scale"), number_field<std::int64_t>(file, "good_steps"),
+                        number_field<std::int64_t>(file, "steps"), number_field<std::int64_t>(file, "skipped")};
+  }
   const auto at = file.metadata().find(std::string(checkpoint_key) + "network");
-  const std::string expected = identity_of(parameters.layers());
+  const std::string expected = identity_of(layers);
   if (at == file.metadata().end() || at->second != expected) {
     throw_error<FileError>(file.path(), ": its tensors fit, but it is of another network: expected ", expected,
                            ", found ", at == file.metadata().end() ? "none" : detail::quoted(at->second));
@@ -405,8 +486,8 @@ inline RunState read_checkpoint(const Safetensors& file, StateDict& parameters, 
 /// @throws FileError when it is truncated, damaged, no checkpoint, of another version or of another network
 inline AnyCheckpoint load_checkpoint(const std::filesystem::path& path, std::span<const Layer> layers) {
   const Safetensors file = open_checkpoint(path);
-  AnyCheckpoint checkpoint{path, StateDict(layers), StateDict(layers), {}};
-  checkpoint.state = detail::read_checkpoint(file, checkpoint.parameters, checkpoint.velocities);
+  AnyCheckpoint checkpoint{path, {StateDict(layers)}, {}};
+  checkpoint.state = detail::read_checkpoint(file, checkpoint.trainer);
   return checkpoint;
 }
 
@@ -415,7 +496,7 @@ inline AnyCheckpoint load_checkpoint(const std::filesystem::path& path, std::spa
 template <class Net>
 Checkpoint<Net> load_checkpoint(const std::filesystem::path& path) {
   AnyCheckpoint any = load_checkpoint(path, Net::layers);
-  return {path, Parameters<Net>(any.parameters), Parameters<Net>(any.velocities), std::move(any.state)};
+  return {path, Parameters<Net>(any.trainer.parameters), any.trainer, std::move(any.state)};
 }
 
 /// The newest intact checkpoint of a folder, or nothing when it has none at all.

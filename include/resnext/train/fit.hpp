@@ -56,7 +56,7 @@ inline void check(const FitOptions& options, const RunState& state) {
 /// A state without an id gets one. A run that begins writes a checkpoint before its first step: whatever makes that
 /// impossible is known at once. Only checkpoints of the same run are ever removed. Rank 0 alone looks at the folder and
 /// writes into it; loss, progress and `options.stop` are those of each rank.
-/// @param test evaluated after each epoch unless it is null
+/// @param test evaluated after each epoch unless it is null, with the moving average where the trainer has one
 /// @return false when `options.stop` ended it
 /// @throws OptionError when an option or the state is impossible or a text of the state is not UTF-8; Error when the
 /// loss or a weight becomes infinite or not a number, with the step, the layer in whose output it first appeared and
@@ -84,7 +84,7 @@ inline bool fit(AnyTrainer& trainer, Loader& train, Loader* test, RunState& stat
     if (!writes) return;
     const auto path = checkpoint_path(options.checkpoints, state.step);
     try {
-      save_checkpoint(path, trainer.parameters(), trainer.velocities(), state);
+      save_checkpoint(path, trainer.state(), state);
     } catch (const FileError&) {
       throw;
     } catch (const OptionError&) {
@@ -156,7 +156,7 @@ inline bool fit(AnyTrainer& trainer, Loader& train, Loader* test, RunState& stat
       if (classify == nullptr) {
         classify = trainer.classifier();
       } else {
-        classify->replace(trainer.parameters());
+        classify->replace(trainer.ema());
       }
       result.test = evaluate(*classify, *test);
     }

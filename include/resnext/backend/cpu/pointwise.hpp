@@ -77,6 +77,13 @@ struct CpuSgd {
       RESNEXT_CALL(sgd, task, weights + begin, gradient + begin, velocity + begin, end - begin);
     });
   }
+  /// Memory is what it waits for, on every instruction set.
+  static void average(double decay, std::int64_t size, const float* x, float* average) {
+    const auto take = static_cast<float>(1 - decay);
+    parallel_runs(size, least_run, cache_line, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) average[i] += take * (x[i] - average[i]);
+    });
+  }
   /// In double, cut alike for any number of threads, which so get the same bits.
   template <class Number>
   static double sum_of_squares(const Number* x, std::int64_t size) {

@@ -39,7 +39,7 @@ struct SgdStep {
   bool nesterov;
 };
 
-/// `Sgd::step` for each segment, then the weights as operators read them and the running statistics.
+/// `Sgd::step` for each segment, then the weights as operators read them, the running statistics and the averages.
 template <class Scalar, class Master, class Gradient, class Sgd>
 class HostUpdate {
  public:
@@ -81,8 +81,10 @@ class HostUpdate {
     for (const UpdateSegment& s : segments_) {
       const double rate = control_of(control, StepControl::learning_rate) * s.rate;
       Master* const first = a.weights + s.offset;
-      Sgd::step({rate, scale, s.weight_decay, options_.momentum, options_.nesterov}, static_cast<std::int64_t>(s.size),
-                first, a.gradients + s.offset, a.velocities + s.offset);
+      const auto size = static_cast<std::int64_t>(s.size);
+      Sgd::step({rate, scale, s.weight_decay, options_.momentum, options_.nesterov}, size, first,
+                a.gradients + s.offset, a.velocities + s.offset);
+      if (a.averages != nullptr) Sgd::average(options_.ema_decay, size, first, a.averages + s.offset);
       if constexpr (!std::is_same_v<Scalar, Master>) {
         std::transform(first, first + s.size, a.operands + s.offset,
                        [](Master weight) { return static_cast<Scalar>(weight); });
@@ -91,6 +93,8 @@ class HostUpdate {
     const double take = options_.statistics_momentum;
     std::transform(a.statistics, a.statistics + statistics_, a.batch_statistics, a.statistics,
                    [=](double kept, double fresh) { return static_cast<Master>((1 - take) * kept + take * fresh); });
+    if (a.average_statistics == nullptr) return;
+    Sgd::average(options_.ema_decay, static_cast<std::int64_t>(statistics_), a.statistics, a.average_statistics);
   }
 
   UpdateOptions options_;

@@ -19,6 +19,11 @@ struct ReferenceSgd {
       weights[i] = static_cast<T>(weights[i] - s.rate * (s.nesterov ? g + s.momentum * v : v));
     }
   }
+  /// average = decay average + (1 - decay) x.
+  template <class T>
+  static void average(double decay, std::int64_t size, const T* x, T* average) {
+    for (std::int64_t i = 0; i < size; ++i) average[i] = static_cast<T>(decay * average[i] + (1 - decay) * x[i]);
+  }
   template <class T>
   static double sum_of_squares(const T* x, std::int64_t size) {
     double sum = 0;
