@@ -2,7 +2,7 @@
 # `a|b` means that either will do.
 library_packages=(g++ cmake make libdnnl-dev libeigen3-dev 'libjpeg62-turbo-dev|libjpeg-dev' libpng-dev zlib1g-dev)
 program_packages=(libcli11-dev nlohmann-json3-dev)
-test_packages=(doctest-dev libbenchmark-dev dataset-fashion-mnist 'pkgconf|pkg-config')
+test_packages=(doctest-dev libbenchmark-dev dataset-fashion-mnist gnuplot-nox 'pkgconf|pkg-config')
 demo_packages=(dataset-fashion-mnist gnuplot-nox)
 
 # install_packages NAME...: installs those that are missing, as root or through sudo. Where neither works it only says

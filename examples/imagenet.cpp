@@ -73,6 +73,13 @@ Batch read_batch(const std::filesystem::path& path) {
       for (std::size_t i = 0; i < plane; ++i) to[3 * i] = (from[i] - mean) / deviation;
     }
   }
+  const auto pixel = std::find_if(batch.values.begin(), batch.values.end(), [](float x) { return std::abs(x) > 10; });
+  if (pixel != batch.values.end()) {  // normalised values are within 2.7
+    std::fprintf(stderr,
+                 "imagenet: %s: expected normalised values, found %g: pixels of 0 to 255 are normalised if they are "
+                 "uint8, others are taken as they are\n",
+                 path.c_str(), double{*pixel});
+  }
   return batch;
 }
 

@@ -15,7 +15,7 @@
 #include <resnext/error.hpp>
 #include <resnext/nn/any_executors.hpp>
 #include <resnext/nn/parameters.hpp>
-#include <resnext/nn/trainer.hpp>
+#include <resnext/nn/trainer_options.hpp>
 
 namespace examples {
 

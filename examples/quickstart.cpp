@@ -3,7 +3,7 @@
 #include <vector>
 
 #include <resnext/cpu.hpp>
-#include <resnext/eval/accuracy.hpp>
+#include <resnext/eval/top_k.hpp>
 #include <resnext/resnext.hpp>
 
 using namespace resnext;

@@ -7,9 +7,10 @@
 // Without options it is the recipe of the paper's Sec. 5.3 as its code has it: 300 epochs of batches of 128, a rate of
 // 0.1 divided by 10 after 150 and 225 epochs, Nesterov's momentum 0.9, a decay of 0.0005 on everything.
 //
-// CTRL-C and SIGTERM (batch systems, containers) end the run after the current step and leave a checkpoint; the resumed
-// run has the same bits as one that was never stopped. A folder belongs to one run: without --resume another one is
-// refused there. Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM.
+// CTRL-C, SIGTERM (containers), SIGHUP (a lost terminal), SIGUSR1 and SIGXCPU (batch systems) end the run after the
+// current step and leave a checkpoint; the resumed run has the same bits as one that was never stopped. A folder
+// belongs to one run: without --resume another one is refused there. Exit status: 0 done, 1 an error, 2 wrong options,
+// 130 stopped by CTRL-C, 143 by SIGTERM, 128 and the signal's number by the others.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -47,7 +48,7 @@ struct Options {
   double rate = 0.1, factor = 0.1, warmup = 0;
   std::string schedule = "step";
   std::vector<double> milestones{150, 225};
-  double momentum = 0.9, decay = 5e-4, smoothing = 0;
+  double momentum = 0.9, decay = 5e-4, smoothing = 0, ema = 0;
   bool nesterov = true, flip = true;
   std::string decayed = "all", initializer = "paper";
   int ghost = 0, pad = 4;
@@ -60,9 +61,10 @@ struct Options {
 
 std::atomic<int> interrupted = 0;  // the signal that asked for an end
 
-/// The first CTRL-C or SIGTERM asks for an end, the second one is the system's.
+/// The first CTRL-C or other request to end asks for one, the second is the system's: SIGTERM of containers, SIGHUP of
+/// a terminal that is gone, SIGUSR1 and SIGXCPU of batch systems whose time is nearly up.
 void stop_at_interrupt() {
-  for (const int number : {SIGINT, SIGTERM}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU}) {
     std::signal(number, [](int signal) {
       interrupted = signal;
       std::signal(signal, SIG_DFL);
@@ -110,6 +112,7 @@ std::map<std::string, std::string> recipe_of_run(const Options& options) {
   put("decay", options.decay);
   put("decayed", options.decayed);
   put("smoothing", options.smoothing);
+  if (options.ema > 0) put("ema", options.ema);  // older checkpoints do not have it
   put("ghost", options.ghost);
   put("pad", options.pad);
   put("flip", options.flip);
@@ -139,7 +142,6 @@ int run(const Options& options) {
   Augmentation augmentation = source.recipe();
   augmentation.pad = options.pad;
   augmentation.flip = options.flip;
-  // Ghost batches need whole batches.
   Loader train(train_data, augmentation, {.batch = options.batch, .seed = options.seed, .workers = options.workers});
   Loader test(test_data, normalisation_only(augmentation),
               {.batch = 200, .shuffle = false, .workers = options.workers});
@@ -150,6 +152,7 @@ int run(const Options& options) {
       options.network, source, options.seed,
       {.sgd = {.momentum = options.momentum, .weight_decay = options.decay, .nesterov = options.nesterov},
        .decay = decay,
+       .ema_decay = options.ema,
        .label_smoothing = options.smoothing,
        .ghost_batch = options.ghost},
       initializer);
@@ -275,7 +278,8 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Trains a network on Fashion-MNIST, CIFAR-10 or CIFAR-100.");
   app.footer(
-      "Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM (with a checkpoint).");
+      "Exit status: 0 done, 1 an error, 2 wrong options, 130 stopped by CTRL-C, 143 by SIGTERM, 128 + n by "
+      "signal n (with a checkpoint).");
   app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--data", options.data, "Data set")->check(CLI::IsMember({"fashion-mnist", "cifar10", "cifar100"}));
   app.add_option("--folder", options.folder, "Where its files are (fashion-mnist: Debian's folder)");
@@ -293,6 +297,8 @@ int main(int argc, char** argv) {
   app.add_option("--decay", options.decay, "Weight decay")->check(CLI::Range(0.0, 1.0));
   app.add_option("--decayed", options.decayed, "What it applies to")->check(CLI::IsMember({"all", "weights"}));
   app.add_option("--smoothing", options.smoothing, "Label smoothing")->check(CLI::Range(0.0, 1.0));
+  app.add_option("--ema", options.ema, "Share that a step leaves of the moving average that is evaluated, 0 for none")
+      ->check(CLI::Range(0.0, 0.999999));
   app.add_option("--ghost", options.ghost, "Images that share batch statistics, 0 for all")
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("--pad", options.pad, "Pixels by which crops may be moved")->check(CLI::Range(0, 64));

@@ -416,9 +416,9 @@ void for_each_small_operator(Visit visit) {
       visit([=]<class B>() { return cross_entropy<B>(s); });
     }
   }
-  for (const UpdateOptions& options : {UpdateOptions{}, UpdateOptions{0.9, true, 0, 0.2},
-                                       UpdateOptions{0, false, 0.5, 1}, UpdateOptions{0.5, true, 1e6, 0.1},
-                                       UpdateOptions{0.9, false, 0, 0.1, 0.875}}) {
+  for (const UpdateOptions& options :
+       {UpdateOptions{}, UpdateOptions{0.9, true, 0, 0.2}, UpdateOptions{0, false, 0.5, 1},
+        UpdateOptions{0.5, true, 1e6, 0.1}, UpdateOptions{0.9, false, 0, 0.1, 0.875}}) {
     for (const std::size_t size : {3u, 67u, 4096u}) visit([=]<class B>() { return update<B>(size, options); });
   }
   visit([]<class B>() { return accumulate<B>(1003); });

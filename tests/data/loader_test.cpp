@@ -349,6 +349,16 @@ TEST_CASE("impossible data and options are refused") {
   Dataset bad = make_set(10);
   bad.images.pop_back();
   CHECK_THROWS_AS(Loader(bad, recipe, {}), ShapeError);
+  bad = make_set(1);  // H * W * C is 0 modulo 2^64
+  bad.images.clear();
+  bad.height = bad.width = 1 << 30;
+  bad.channels = 16;
+  bad.labels.resize(1);
+  CHECK_THROWS_AS(Loader(bad, {0, false, std::vector<float>(16), std::vector<float>(16, 1)}, {}), ShapeError);
+  bad = make_set(3);
+  bad.channels = 0;
+  CHECK_THROWS_AS(mean_and_std(bad), ShapeError);
+  CHECK_THROWS_AS(recipe_of(bad), ShapeError);
   const Dataset none = make_set(0);
   CHECK_THROWS_AS(Loader(none, recipe, {}), ShapeError);
 }

@@ -138,5 +138,10 @@ TEST_CASE("imagenet: pixels are normalised as ImageNet's, floats are taken as th
   const auto from_pixels = logits_of(pixels, true), from_floats = logits_of(normalised, false);
   REQUIRE(from_pixels.size() == 1000);
   for (std::size_t i = 0; i < 1000; ++i) REQUIRE(from_pixels[i] == doctest::Approx(from_floats[i]).epsilon(1e-3));
+  for (float& x : normalised) x = 128;  // pixels that are not uint8
+  write_npy(batch, {1, 3, 32, 32}, normalised);
+  const Result unlikely = run("imagenet --random 3 --repeat 1 " + batch);
+  CHECK(unlikely.status == 0);
+  CHECK(contains(unlikely.output, "expected normalised values, found 128: pixels of 0 to 255 are normalised if they"));
   CHECK(contains(run("imagenet --help").output, "uint8"));
 }

@@ -213,7 +213,8 @@ TEST_CASE("train: CTRL-C and SIGTERM leave a checkpoint, kill -9 does no harm") 
   const auto some = [&](const char* name) { return fs::exists(folder / name) && !checkpoints(folder / name).empty(); };
   const auto pause = [](int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); };
   pid_t child = 0;
-  for (const auto& [signal, name] : {std::pair(SIGINT, "stopped"), {SIGTERM, "ended"}}) {
+  for (const auto& [signal, name] :
+       {std::pair(SIGINT, "stopped"), {SIGTERM, "ended"}, {SIGHUP, "lost"}, {SIGUSR1, "warned"}}) {
     child = start(command(name));
     for (int i = 0; i < 1000 && !some(name); ++i) pause(10);
     ::kill(child, signal);

@@ -112,7 +112,7 @@ TEST_CASE("every spelling of a type that NumPy reads") {
   check(double{}, {"<f8", "=f8", "f8", "d", "=d", "float64", "double", "float"}, {">f8", ">d"});
   check(std::uint8_t{}, {"|u1", "<u1", ">u1", "=u1", "u1", "B", "uint8", "ubyte"}, {});
   check(std::int32_t{}, {"<i4", "=i4", "i4", "i", "int32"}, {">i4", ">i"});
-  check(std::int64_t{}, {"<i8", "i8", "q", "int64"}, {">i8"});
+  check(std::int64_t{}, {"<i8", "i8", "q", "int64", "l", "<l", "p", "int", "int_", "intp"}, {">i8"});
   const auto of_type = [&](const std::string& descr) {
     return refusal<float>(folder, npy("{'descr': '" + descr + "', 'fortran_order': False, 'shape': (1,), }\n", "1234"));
   };

@@ -645,6 +645,12 @@ TEST_CASE("a forgotten learning rate and impossible options are refused in words
         "trainer: scale_growth: expected a number of steps, or 0 for never, found -1");
   CHECK(refused([](auto& options) { options.clip_norm = -1; }) ==
         "trainer: clip_norm: expected a finite number, or 0 for any, found -1");
+  CHECK(refused([](auto& options) { options.ema_decay = 1; }) ==
+        "trainer: ema_decay: expected a number from 0 to below 1, found 1");
+  CHECK(refused([](auto& options) { options.micro_batch = -1; }) ==
+        "trainer: micro_batch: expected a number of images, or 0 for the whole batch, found -1");
+  CHECK(refused([](auto& options) { options.bucket_bytes = 0; }) ==
+        "trainer: bucket_bytes: expected a number of bytes above 0, found 0");
   CHECK(refused([](auto& options) { options.norm_momentum = 0; }) ==
         "trainer: norm_momentum: expected a number above 0, at most 1, found 0");
   CHECK(refused([](auto& options) {

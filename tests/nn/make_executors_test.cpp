@@ -1,12 +1,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <resnext/nn/make_executors.hpp>
@@ -35,6 +38,19 @@ struct Absent : Reference<float> {
     }
   };
   static constexpr std::string_view name() { return "Absent"; }
+};
+
+/// One that takes its time, after the plan is made.
+struct Slow : Reference<float> {
+  struct AveragePool : Reference<float>::AveragePool {
+    using Reference<float>::AveragePool::AveragePool;
+    template <class... Arguments>
+    void forward(Arguments&&... arguments) const {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      Reference<float>::AveragePool::forward(std::forward<Arguments>(arguments)...);
+    }
+  };
+  static constexpr std::string_view name() { return "Slow"; }
 };
 
 const NetworkList<SmallImageNet, SmallBasic> networks{{"imagenet", "basic"}};
@@ -133,13 +149,19 @@ TEST_CASE("a trainer by name takes the steps of its type") {
   CHECK(std::equal(start.values().begin(), start.values().end(), expected.values().begin()));
 
   const auto other = make_trainer(networks, backends, "imagenet", "Reference<double>", 5);
-  CHECK(message_of<ShapeError>([&] {
-          other->restore(state);
-        }).find("expected the parameters of this network with ") == 0);
+  CHECK(message_of<ShapeError>([&] { other->restore(state); }).find("expected the parameters of this network with ") ==
+        0);
   CHECK_THROWS_AS(make_trainer(networks, backends, "alexnet", "", 5), OptionError);
 }
 
-TEST_CASE("the fastest backend is one of those that run") {
+TEST_CASE("the fastest backend is the one that takes least time") {
+  const auto parameters = test::random_parameters<SmallImageNet>(1);
+  const RandomBatch batch("fastest", 1, 16, 16, 3, 7);
+  CHECK(fastest<SmallImageNet, Slow, Reference<float>>(parameters, batch.images())->backend() == "Reference<float>");
+  CHECK(fastest<SmallImageNet, Reference<float>, Slow>(parameters, batch.images())->backend() == "Reference<float>");
+}
+
+TEST_CASE("a fastest backend is one of those that run") {
   const auto parameters = test::random_parameters<SmallImageNet>(1);
   const RandomBatch batch("fastest", 2, 32, 32, 3, 7);
   const auto quickest = fastest<SmallImageNet, Absent, Reference<double>, Reference<float>>(parameters, batch.images());

@@ -236,7 +236,8 @@ TEST_CASE("metadata are checked even when the checksum is right") {
   }
 }
 
-TEST_CASE("checkpoints of versions 1 and 2 are read: nothing is counted, the first has no id, and its names are joined") {
+TEST_CASE(
+    "checkpoints of versions 1 and 2 are read: nothing is counted, the first has no id, and its names are joined") {
   const TemporaryFolder folder;
   const fs::path path = folder / "checkpoint-0000001234.safetensors",
                  old = folder / "checkpoint-0000000009.safetensors";
@@ -367,6 +368,14 @@ TEST_CASE("the last few of a run are kept, nothing that was given up, and all of
   CHECK(folder.files() == 7);
   for (const char* name : {"notes.tmp", "checkpoint-notes.tmp"}) CHECK(fs::exists(folder / name));
   CHECK_NOTHROW(check_run_folder(folder / "none", {}));
+
+  // a run that was killed before its second checkpoint was whole goes on from its first
+  const TemporaryFolder young;
+  save_checkpoint(checkpoint_path(young.path(), 0), trained(parameters, parameters), {.id = "this"});
+  write_text(checkpoint_path(young.path(), 1), "damaged");
+  CHECK_NOTHROW(check_run_folder(young.path(), {.id = "this"}));
+  CHECK_THROWS_AS(check_run_folder(young.path(), {.id = "other"}), FileError);
+  CHECK_THROWS_AS(check_run_folder(young.path(), {}), FileError);
 }
 
 TEST_CASE("a state that is not finite is not written") {
@@ -379,7 +388,8 @@ TEST_CASE("a state that is not finite is not written") {
         }).find("layer2.0.bn1.running_var is infinite or not a number after step 1234") != std::string::npos);
   bad = good;
   bad["fc.bias"][0] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(message_of<Error>([&] { save_checkpoint(path, trained(good, bad), some_state()); }).find("fc.bias (velocity)") !=
-        std::string::npos);
+  CHECK(message_of<Error>([&] {
+          save_checkpoint(path, trained(good, bad), some_state());
+        }).find("fc.bias (velocity)") != std::string::npos);
   CHECK(folder.files() == 0);
 }

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <sys/stat.h>
+
 #include <array>
 #include <clocale>
 #include <cstdlib>
@@ -7,6 +9,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -276,4 +279,20 @@ TEST_CASE("a learning curve is drawn, or it is said what is missing") {
     CHECK(here.files() == 4);
     fs::current_path(before);
   }
+}
+
+TEST_CASE("a log into a pipe gets each line once, and is not read") {
+  const TemporaryFolder folder;
+  const auto path = folder / "pipe";
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  std::string text;
+  std::thread reader([&] { text = read_text(path); });
+  {
+    RunLog log(path, {.id = "this"}, {{"seed", "7"}});
+    for (const int done : {0, 1}) log.add(epoch(done));
+  }
+  reader.join();
+  CHECK(text == "# id: this\n# seed: 7\n" + std::string(header) + row(1) + row(2));
+  CHECK(folder.files() == 1);
+  CHECK_NOTHROW(RunLog("/dev/null", {}, {}).add(epoch(0)));
 }

@@ -97,7 +97,7 @@ inline void check_shape(const MapShape& s, const NormOptions& options, std::stri
     throw_error<ShapeError>(path, ": expected ghost batches of at least 1 image, or 0 for the whole batch, found ",
                             options.ghost_batch);
   }
-  const int fewest = options.images(s.n, options.groups(s.n) - 1);
+  const int fewest = options.images(s.n, options.ghost_batches(s.n) - 1);
   if (std::int64_t{fewest} * s.h * s.w == 1) {
     throw_error<ShapeError>(path, ": expected more than 1 value per channel when training, found a map of ", s.h, " x ",
                             s.w, " and ", fewest, " image in ", options.ghost_batch > 0 ? "a ghost batch" : "the batch",
@@ -117,7 +117,7 @@ inline void check_shape(const LinearShape& s, std::string_view path) {
 inline void check_shape(const LossShape& s, std::string_view path) {
   check_extents(path, {{"n", s.n}, {"classes", s.classes}});
   check_map(path, s.n, 1, 1, s.classes);
-  if (!(s.smoothing >= 0 && s.smoothing <= 1)) {
+  if (!(is_finite(s.smoothing) && s.smoothing >= 0 && s.smoothing <= 1)) {
     throw_error<ShapeError>(path, ": expected a label smoothing of 0 to 1, found ", s.smoothing);
   }
 }

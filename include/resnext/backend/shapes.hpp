@@ -103,11 +103,11 @@ struct NormOptions {
   double epsilon = 1e-5;  ///< added to the variance
 
   /// Runs of a batch of n images.
-  constexpr int groups(int n) const { return ghost_batch == 0 ? 1 : (n + ghost_batch - 1) / ghost_batch; }
+  constexpr int ghost_batches(int n) const { return ghost_batch == 0 ? 1 : (n + ghost_batch - 1) / ghost_batch; }
   /// Images of one of them.
   constexpr int images(int n, int group) const {
     if (ghost_batch == 0) return n;
-    return group + 1 < groups(n) ? ghost_batch : n - group * ghost_batch;
+    return group + 1 < ghost_batches(n) ? ghost_batch : n - group * ghost_batch;
   }
 };
 

@@ -33,9 +33,12 @@ struct ChannelStatistics {
   std::vector<float> std;   ///< one a channel
 };
 
-/// Exact integer sums, rounded once. Throws ShapeError for an empty set.
+/// Exact integer sums, rounded once. Throws ShapeError for an empty set, or one whose pictures have no channels.
 inline ChannelStatistics mean_and_std(const Dataset& dataset) {
   if (dataset.images.empty()) throw_error<ShapeError>(dataset.name, ": expected at least one image, found none");
+  if (dataset.channels < 1) {
+    throw_error<ShapeError>(dataset.name, ": expected images of at least one channel, found ", dataset.channels);
+  }
   const auto channels = static_cast<std::size_t>(dataset.channels);
   std::vector<std::array<std::uint64_t, 256>> counts(channels);
   for (std::size_t i = 0; i < dataset.images.size(); ++i) ++counts[i % channels][dataset.images[i]];

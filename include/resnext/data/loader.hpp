@@ -15,6 +15,7 @@
 #include <resnext/error.hpp>
 #include <resnext/random.hpp>
 #include <resnext/tensor/images.hpp>
+#include <resnext/tensor/number.hpp>
 #include <span>
 #include <thread>
 #include <utility>
@@ -141,7 +142,8 @@ class Loader {
   static const LoaderOptions& checked(const Dataset& dataset, const LoaderOptions& options) {
     if (dataset.height < 1 || dataset.width < 1 || dataset.channels < 1 || dataset.size() == 0 ||
         dataset.size() > std::numeric_limits<std::uint32_t>::max() ||
-        dataset.images.size() != dataset.size() * dataset.image_size())
+        checked_product({static_cast<std::int64_t>(dataset.size()), dataset.height, dataset.width, dataset.channels}) !=
+            dataset.images.size())
       throw_error<ShapeError>("loader: ", dataset.name, ": expected N images [N, H, W, C] and N labels, found [",
                               dataset.height, ", ", dataset.width, ", ", dataset.channels, "], ", dataset.images.size(),
                               " values and ", dataset.size(), " labels");

@@ -73,7 +73,9 @@ inline Image preprocessed_crop(const Image& picture, const Preprocessing& prepro
 }
 
 /// The same as the network's input, `[crop, crop, C]`.
+/// @throws OptionError for a preprocessing that is impossible for its number of means
 inline std::vector<float> preprocessed(const Image& picture, const Preprocessing& preprocessing) {
+  check_preprocessing(preprocessing, static_cast<int>(preprocessing.mean.size()));
   const Image crop = preprocessed_crop(picture, preprocessing);
   std::vector<float> values(crop.pixels.size());
   const std::size_t channels = preprocessing.mean.size();

@@ -69,20 +69,23 @@ inline void set_npy_type(NpyHeader& header, std::string_view descr) {
   struct Row {
     NpyType type;
     std::string_view code, character;
-    std::array<std::string_view, 3> names;
+    std::array<std::string_view, 5> names;
   };
   constexpr std::array<Row, 6> rows{{{NpyType::f2, "f2", "e", {"float16", "half"}},
                                      {NpyType::f4, "f4", "f", {"float32", "single"}},
                                      {NpyType::f8, "f8", "d", {"float64", "double", "float"}},
                                      {NpyType::u1, "u1", "B", {"uint8", "ubyte"}},
                                      {NpyType::i4, "i4", "i", {"int32", "intc"}},
-                                     {NpyType::i8, "i8", "q", {"int64", "longlong"}}}};
+                                     {NpyType::i8, "i8", "q", {"int64", "longlong", "int", "int_", "intp"}}}};
   header.descr = descr;
   const bool ordered = !descr.empty() && std::string_view("<>=|").find(descr.front()) != std::string_view::npos;
   const std::string_view code = descr.substr(ordered ? 1 : 0);
   for (const Row& row : rows) {
     const bool named = !descr.empty() && std::find(row.names.begin(), row.names.end(), descr) != row.names.end();
     if (code == row.code || code == row.character || named) header.type = row.type;
+  }
+  if constexpr (sizeof(long) == 8) {  // C's long, and the type of a pointer's size
+    if (code == "l" || code == "p") header.type = NpyType::i8;
   }
   header.swapped = ordered && descr.front() == '>' && header.type != NpyType::u1;
 }

@@ -80,15 +80,15 @@ std::unique_ptr<AnyClassifier> make_classifier(BackendList<Backends...> backends
   });
 }
 
-/// A classifier of the network of that name with the parameters of a safetensors file.
+/// A classifier of the network of that name with the parameters of a safetensors file, of a checkpoint their moving
+/// average if it has one.
 /// @throws OptionError when the lists have no such network or backend, FileError as `load_safetensors` does
 template <class... Nets, InferenceBackend... Backends>
 std::unique_ptr<AnyClassifier> make_classifier(const NetworkList<Nets...>& networks, BackendList<Backends...> backends,
                                                std::string_view network, std::string_view backend,
                                                const std::string& path) {
-  return detail::with_network<AnyClassifier>(networks, network, [&]<class Net>() {
-    return make_classifier<Net>(backends, backend, load_safetensors<Net>(path));
-  });
+  return detail::with_network<AnyClassifier>(
+      networks, network, [&]<class Net>() { return make_classifier<Net>(backends, backend, load_ema<Net>(path)); });
 }
 
 /// A classifier of the network of that name, its parameters initialised from `seed`.

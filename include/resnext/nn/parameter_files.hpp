@@ -186,6 +186,20 @@ Parameters<Net> load_safetensors(const std::string& path, Head head = Head::from
   return Parameters<Net>(state);
 }
 
+/// The parameters that a safetensors file is evaluated with: a checkpoint's moving average where it has one, else as
+/// `load_safetensors` reads them.
+/// @throws FileError as that does
+template <class Net>
+Parameters<Net> load_ema(const std::string& path) {
+  const Safetensors file(path);
+  const std::string average = std::string(optimizer_prefix) + "ema.";
+  const auto at = std::ranges::lower_bound(file.entries(), average, {}, &Safetensors::Entry::name);
+  const bool has_one = at != file.entries().end() && at->name.starts_with(average);
+  StateDict state(Net::layers);
+  read_tensors(file, state, has_one ? average : std::string());
+  return Parameters<Net>(state);
+}
+
 /// Writes parameters in fp32 under torchvision's names, completely or not at all.
 /// @throws FileError when the file cannot be written
 inline void save_safetensors(const std::string& path, const StateDict& state,

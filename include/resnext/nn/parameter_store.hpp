@@ -16,23 +16,10 @@
 #include <resnext/error.hpp>
 #include <resnext/nn/plan/fold.hpp>
 #include <resnext/nn/state_dict.hpp>
+#include <resnext/nn/trainer_options.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {
-
-/// Which learned tensors weight decay applies to.
-enum class Decay {
-  all,          ///< everything, as facebookresearch/ResNeXt does
-  weights_only  ///< not BN's scale and shift nor biases (He et al. 2019, "Bag of Tricks")
-};
-
-/// How a learned tensor is updated.
-struct ParameterGroup {
-  double rate = 1;      ///< times the learning rate
-  double decay = 1;     ///< times the weight decay
-  bool frozen = false;  ///< stays what it is, and has no gradient. A batch norm with both tensors frozen normalises by
-                        ///< its running statistics, which stay too
-};
 
 /// Weights, gradients and velocities as three flat arrays with one layout, cut into buckets for communication, and BN's
 /// statistics: the running ones, and those of the step. The layout runs from the last layer to the first, so that
@@ -130,7 +117,8 @@ class ParameterStore {
       if (at < size()) B::upload_tensor(stream, state[slot], shape_of(slot), averages() + at);
     });
     for_each_slot(state, false, [&](const StateDict::Slot& slot, std::size_t at) {
-      if (at < statistics_size()) B::upload_tensor(stream, state[slot], shape_of(slot), average_statistics_.data() + at);
+      if (at < statistics_size())
+        B::upload_tensor(stream, state[slot], shape_of(slot), average_statistics_.data() + at);
     });
   }
   /// Copies them to the host; what is frozen stays what it is in `state`.

@@ -3,14 +3,13 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include <resnext/clock.hpp>
+#include <resnext/text.hpp>
 
 namespace resnext {
 
@@ -54,22 +53,25 @@ class Profile {
   /// A table: milliseconds, share of the whole, GFLOP/s (and share of `peak_gflops` where it is given), implementation.
   std::string table(double peak_gflops = 0) const {
     std::string text = "      ms     %  GFLOP/s" + std::string(peak_gflops > 0 ? "  % peak" : "") + "  layer\n";
-    std::array<char, 64> number{};
+    const auto put = [&](double number, int digits, std::size_t width) {
+      const std::string digits_of = detail::fixed_text(number, digits);
+      text.append(width - std::min(width, digits_of.size()), ' ') += digits_of;
+    };
     for (const Row& row : rows_) {
-      std::snprintf(number.data(), number.size(), "%8.3f%6.1f", row.seconds * 1e3, row.seconds / seconds() * 100);
-      text += number.data();
+      put(row.seconds * 1e3, 3, 8);
+      put(row.seconds / seconds() * 100, 1, 6);
       const double speed = static_cast<double>(row.flops) / row.seconds * 1e-9;
-      std::snprintf(number.data(), number.size(), "%9.1f%8.1f", speed, speed / peak_gflops * 100);
-      const std::size_t width = peak_gflops > 0 ? 17 : 9;
-      text += row.flops > 0 ? std::string(number.data(), width) : std::string(width, ' ');
+      if (row.flops > 0) {
+        put(speed, 1, 9);
+        if (peak_gflops > 0) put(speed / peak_gflops * 100, 1, 8);
+      } else {
+        text.append(peak_gflops > 0 ? 17 : 9, ' ');
+      }
       ((((((text += "  ") += row.name) += "  ") += row.work) += "  ") += row.implementation) += "\n";
     }
-    std::snprintf(number.data(), number.size(), "%8.3f  in all", seconds() * 1e3);
-    text += number.data();
-    if (peak_gflops > 0) {
-      std::snprintf(number.data(), number.size(), "; peak: %.0f GFLOP/s of multiply-adds", peak_gflops);
-      text += number.data();
-    }
+    put(seconds() * 1e3, 3, 8);
+    text += "  in all";
+    if (peak_gflops > 0) text += "; peak: " + detail::fixed_text(peak_gflops, 0) + " GFLOP/s of multiply-adds";
     return text + "\n";
   }
 

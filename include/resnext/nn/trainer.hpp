@@ -23,43 +23,13 @@
 #include <resnext/nn/parameters.hpp>
 #include <resnext/nn/plan/plan_cache.hpp>
 #include <resnext/nn/plan/training_plan.hpp>
+#include <resnext/nn/trainer_options.hpp>
 #include <resnext/nn/trainer_state.hpp>
 #include <resnext/nn/training_metrics.hpp>
 #include <resnext/nn/value_formats.hpp>
 #include <resnext/tensor/number.hpp>
 
 namespace resnext {
-
-/// Stochastic gradient descent as torch.optim.SGD has it: g += decay w; v = momentum v + g;
-/// w -= rate (nesterov ? g + momentum v : v).
-struct SgdOptions {
-  double momentum = 0.9;       ///< what stays of the velocity
-  double weight_decay = 1e-4;  ///< share of the weight that is added to its gradient
-  bool nesterov = false;       ///< look ahead by one more momentum
-};
-
-/// What stays the same through a training run. The defaults are the paper's, but for Nesterov's momentum, which its
-/// code uses and its text does not mention.
-struct TrainerOptions {
-  SgdOptions sgd{};                                             ///< momentum and weight decay
-  Decay decay = Decay::all;                                     ///< what the decay applies to
-  std::function<ParameterGroup(const StateEntry&)> group_of{};  ///< rate and decay of a tensor, or that it is frozen
-  double clip_norm = 0;        ///< the longest gradient of all that is not frozen, longer ones are shortened; 0: any
-  double label_smoothing = 0;  ///< 0 for one-hot targets; 0.1 in later recipes
-  int ghost_batch = 0;         ///< images that share batch statistics, in the end of a batch fewer; 0 for the whole
-                               ///< batch. The paper has 32 a GPU
-  double norm_momentum = 0.1;  ///< share of a batch in batch norms' running statistics
-  double ema_decay = 0;        ///< share that a step leaves of the moving average of all parameters, running statistics
-                               ///< too, such as 0.9999; 0: there is none
-  double loss_scale = 1;       ///< for backends with 16-bit gradients; where they overflow it is halved, down to 1
-  int micro_batch = 0;         ///< images that are in memory at once: a batch is run in such parts, each with batch
-                               ///< statistics of its own, and their gradients are added; 0 for the whole batch
-  bool recompute = false;  ///< forget the inside of blocks after the forward pass, and compute it again: less memory,
-                           ///< a third more time
-  int scale_growth = 0;    ///< good steps after which the loss scale is doubled; 0: never
-  std::size_t bucket_bytes = std::size_t{25} << 20;  ///< gradients that are communicated at once
-  ValueFormats formats{};  ///< how the network's values are stored, if not all as the backend's `Scalar`
-};
 
 namespace detail {
 
@@ -97,29 +67,6 @@ struct LastGradientNotFinite {
     if (!all_finite(values)) place = "the gradient of " + std::string(name);
   }
 };
-
-/// The options, if they are possible.
-inline const TrainerOptions& checked(const TrainerOptions& options) {
-  const auto check = [](bool possible, std::string_view name, std::string_view expected, double found) {
-    if (!possible) throw_error<OptionError>("trainer: ", name, ": expected ", expected, ", found ", found);
-  };
-  const auto [momentum, weight_decay, nesterov] = options.sgd;
-  check(momentum >= 0 && momentum < 1, "sgd.momentum", "a number from 0 to below 1", momentum);
-  check(weight_decay >= 0 && is_finite(weight_decay), "sgd.weight_decay", "a finite number from 0", weight_decay);
-  check(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing", "a number from 0 to below 1",
-        options.label_smoothing);
-  check(options.ghost_batch >= 0, "ghost_batch", "a number of images, or 0 for the whole batch", options.ghost_batch);
-  check(options.micro_batch >= 0, "micro_batch", "a number of images, or 0 for the whole batch", options.micro_batch);
-  check(options.loss_scale >= 1 && is_finite(options.loss_scale), "loss_scale", "a finite number from 1",
-        options.loss_scale);
-  check(options.scale_growth >= 0, "scale_growth", "a number of steps, or 0 for never", options.scale_growth);
-  check(options.clip_norm >= 0 && is_finite(options.clip_norm), "clip_norm", "a finite number, or 0 for any",
-        options.clip_norm);
-  check(options.ema_decay >= 0 && options.ema_decay < 1, "ema_decay", "a number from 0 to below 1", options.ema_decay);
-  check(options.norm_momentum > 0 && options.norm_momentum <= 1, "norm_momentum", "a number above 0, at most 1",
-        options.norm_momentum);
-  return options;
-}
 
 inline void check_labels(const Images& images, std::span<const std::int32_t> labels, int classes) {
   if (labels.size() != static_cast<std::size_t>(images.n)) {
@@ -232,6 +179,7 @@ class Trainer {
     Core& core = *core_;
     if (core.done == 0) throw_error<Error>("trainer: update() needs a backward() before it");
     core.pending = nullptr;
+    core.is_current = false;
     const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};
     for (const auto& bucket : core.store.buckets()) reduce(bucket);
     apply(0);
@@ -267,10 +215,12 @@ class Trainer {
   /// Waits and copies the learned tensors and running statistics to the host. Valid until the next call; a copy of it,
   /// which costs nothing, stays what it is.
   const Parameters<Net>& parameters() {
-    core_->store.download(core_->store.weights(), core_->state, core_->stream);
-    core_->store.download_statistics(core_->state, core_->stream);
-    core_->state.set_batches_tracked(core_->tracked_before + updates());
-    return core_->state;
+    Core& core = *core_;
+    if (std::exchange(core.is_current, true)) return core.state;
+    core.store.download(core.store.weights(), core.state, core.stream);
+    core.store.download_statistics(core.state, core.stream);
+    core.state.set_batches_tracked(core.tracked_before + updates());
+    return core.state;
   }
   /// Gradients of the last step by name, summed over the ranks and times the loss scale.
   Parameters<Net> gradients() { return copy(core_->store.gradients()); }
@@ -288,7 +238,9 @@ class Trainer {
     TrainerState state{parameters(), {{"velocity", velocities()}}};
     if (core_->store.averaged()) state.optimizer.push_back({"ema", ema(), true});
     const auto now = control();
-    const auto count = [&](StepControl which) { return static_cast<std::int64_t>(now[static_cast<std::size_t>(which)]); };
+    const auto count = [&](StepControl which) {
+      return static_cast<std::int64_t>(now[static_cast<std::size_t>(which)]);
+    };
     state.counters = {now[static_cast<std::size_t>(StepControl::loss_scale)], count(StepControl::good_steps),
                       count(StepControl::step), count(StepControl::skipped)};
     return state;
@@ -305,8 +257,8 @@ class Trainer {
   void show_weights(Visit&& visit) {
     core_->store.show(core_->state, core_->store.weights(), core_->stream, visit);
   }
-  /// Goes on from a state that state() gave, of a trainer on any backend. The loss scale is the state's, not that of the
-  /// options.
+  /// Goes on from a state that state() gave, of a trainer on any backend. The loss scale is the state's, not that of
+  /// the options.
   /// @throws ShapeError when it is another network's, OptionError for a state of another optimiser; nothing has changed
   void restore(const TrainerState& state) {
     Core& core = *core_;
@@ -314,8 +266,8 @@ class Trainer {
     for (const OptimizerState& kept : state.optimizer) {
       static_cast<void>(Parameters<Net>(kept.tensors));
       if (kept.name == "velocity" || (kept.name == "ema" && core.store.averaged())) continue;
-      throw_error<OptionError>("trainer: expected the optimizer's states velocity", core.store.averaged() ? ", ema" : "",
-                               ", found ", kept.name,
+      throw_error<OptionError>("trainer: expected the optimizer's states velocity",
+                               core.store.averaged() ? ", ema" : "", ", found ", kept.name,
                                kept.name == "ema" ? ": it was trained with an ema_decay, these options have none" : "");
     }
     if (state.counters && !(state.counters->loss_scale >= 1 && is_finite(state.counters->loss_scale))) {
@@ -327,6 +279,7 @@ class Trainer {
     if (velocity == nullptr) std::ranges::fill(none.values(), 0.0f);
     core.stream.join();
     core.state = parameters;
+    core.is_current = true;
     core.store.upload_weights(parameters, core.stream);
     core.store.upload_statistics(parameters, core.stream);
     core.store.upload_velocities(velocity == nullptr ? none : velocity->tensors, core.stream);
@@ -360,8 +313,8 @@ class Trainer {
           communicator(std::move(comm)),
           state(parameters),
           tracked_before(parameters.batches_tracked()),
-          store(state, stream, std::max<std::size_t>(1, options.bucket_bytes / sizeof(typename B::Gradient)),
-                options.sgd.weight_decay, options.decay, options.group_of, options.ema_decay > 0),
+          store(state, stream, options.bucket_bytes / sizeof(typename B::Gradient), options.sgd.weight_decay,
+                options.decay, options.group_of, options.ema_decay > 0),
           update(UpdateOptions{options.sgd.momentum, options.sgd.nesterov, options.clip_norm, options.norm_momentum,
                                options.ema_decay},
                  store.segments(), store.statistics_size()),
@@ -381,6 +334,7 @@ class Trainer {
     Comm communicator;
     typename B::Stream stream;
     Parameters<Net> state;        // names, shapes and the last download
+    bool is_current = true;       // there was no step since
     std::int64_t tracked_before;  // batches that the running statistics had seen before the first update
     ParameterStore<B> store;
     typename B::Update update;
@@ -466,6 +420,7 @@ class Trainer {
     core.pending = nullptr;  // its memory is used again
     core.done = 0;
     core.stream.join();  // sums of the call before may still be on their way
+    if (work == Work::step) core.is_current = false;
     upload_images(images.n);
     typename B::template Buffer<double> lost(work ? 0 : static_cast<std::size_t>(Metric::count));
     const detail::ReduceBucket<B, Comm> reduce{core.communicator, core.stream, core.store.gradients()};

@@ -16,9 +16,9 @@ namespace resnext {
 
 /// What an optimiser keeps beside the parameters, in tensors of their names and shapes.
 struct OptimizerState {
-  std::string name;             ///< `velocity`: momentum buffers; `ema`: the parameters' moving average
-  StateDict tensors;            ///< of what is learned
-  bool statistics = false;      ///< and of batch norms' running statistics
+  std::string name;              ///< `velocity`: momentum buffers; `ema`: the parameters' moving average
+  StateDict tensors;             ///< of what is learned
+  bool statistics = false;       ///< and of batch norms' running statistics
   Dtype stored_as = Dtype::F32;  ///< in files: F32, or rounded to F16 or BF16
 };
 
@@ -32,7 +32,7 @@ struct StepCounters {
 
 /// All that a training goes on from, beside its options.
 struct TrainerState {
-  StateDict parameters;                       ///< learned tensors and running statistics
+  StateDict parameters;                        ///< learned tensors and running statistics
   std::vector<OptimizerState> optimizer = {};  ///< one without `velocity` begins with zeros, one without `ema` with the
                                                ///< parameters
   std::optional<StepCounters> counters = {};   ///< without them, as a new trainer of these options has them

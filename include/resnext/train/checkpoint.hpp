@@ -3,8 +3,8 @@
 ///
 /// Weights and BN statistics have torchvision's names, so that any program can read the file as plain weights.
 /// What the optimiser keeps is `optimizer.velocity.<name>`, `optimizer.ema.<name>`; the place in the run and what was
-/// counted are in the metadata. Nothing else is state: the learning rate, the order of the images and their augmentation
-/// are functions of the step, the epoch and the options.
+/// counted are in the metadata. Nothing else is state: the learning rate, the order of the images and their
+/// augmentation are functions of the step, the epoch and the options.
 #pragma once
 
 #include <locale.h>  // newlocale NOLINT(modernize-deprecated-headers): POSIX has it
@@ -33,10 +33,10 @@
 #include <resnext/io/leftovers.hpp>
 #include <resnext/io/safetensors.hpp>
 #include <resnext/nn/parameter_files.hpp>
-#include <resnext/nn/trainer.hpp>
-#include <resnext/text.hpp>
+#include <resnext/nn/trainer_state.hpp>
 #include <resnext/random.hpp>
 #include <resnext/tensor/number.hpp>
+#include <resnext/text.hpp>
 #include <resnext/train/run_state.hpp>
 
 namespace resnext {
@@ -62,8 +62,8 @@ namespace detail {
 inline constexpr std::string_view checkpoint_key = "resnext.";  // of all our metadata
 inline constexpr std::string_view option_key = "resnext.option.";
 inline constexpr std::string_view checksum_key = "resnext.checksum";
-// Version 1 had no id, and the names of the classes were an option, joined by '|'; up to version 2 there was one state of
-// the optimiser, velocity, and nothing was counted.
+// Version 1 had no id, and the names of the classes were an option, joined by '|'; up to version 2 there was one state
+// of the optimiser, velocity, and nothing was counted.
 inline constexpr int checkpoint_version = 3;
 inline constexpr std::string_view checkpoint_stem = "checkpoint-", checkpoint_extension = ".safetensors";
 
@@ -339,7 +339,8 @@ inline void save_checkpoint(const std::filesystem::path& path, const TrainerStat
   std::vector<TensorView> tensors = tensor_views(parameters);
   std::vector<std::vector<std::byte>> rounded;  // what is not stored as it is
   for (const OptimizerState& optimizer : trainer.optimizer) {
-    for (TensorView& view : tensor_views(optimizer.tensors, detail::state_prefix(optimizer.name), !optimizer.statistics)) {
+    for (TensorView& view :
+         tensor_views(optimizer.tensors, detail::state_prefix(optimizer.name), !optimizer.statistics)) {
       if (view.dtype == Dtype::F32 && optimizer.stored_as != Dtype::F32) {
         view.bytes = rounded.emplace_back(detail::rounded_bytes(view.bytes, optimizer.stored_as));
         view.dtype = optimizer.stored_as;
@@ -368,12 +369,17 @@ inline std::string new_run_id() {
 }
 
 /// Whether a run may write its checkpoints into a folder: there must be none of another run. Those without an id, and
-/// damaged ones, may be those of a run that is resumed, but not of one that begins.
+/// damaged ones, may be those of a run that is resumed, but not of one that begins: one that is resumed has done a
+/// step, or has a checkpoint there.
 /// @throws FileError when there is one
 inline void check_run_folder(const std::filesystem::path& folder, const RunState& state) {
-  for (const auto& path : checkpoints_in(folder)) {
+  const auto paths = checkpoints_in(folder);
+  const bool resumed =
+      state.step > 0 ||
+      (!state.id.empty() && std::ranges::any_of(paths, [&](const auto& path) { return run_id_of(path) == state.id; }));
+  for (const auto& path : paths) {
     const std::string id = run_id_of(path).value_or("");
-    if (id.empty() ? state.step > 0 : id == state.id) continue;
+    if (id.empty() ? resumed : id == state.id) continue;
     throw_error<FileError>(path.string(), ": expected no checkpoint but those of the run ", detail::quoted(state.id),
                            ", found one of ", id.empty() ? "a run that is not known" : "the run " + detail::quoted(id),
                            ": resume that run, or take another folder");
@@ -457,8 +463,9 @@ inline RunState read_checkpoint(const Safetensors& file, TrainerState& trainer) 
   trainer.optimizer.clear();
   for (const std::string& name : names) {
     if (!is_state_name(name) || trainer.find(name) != nullptr) {
-      throw_error<FileError>(file.path(), ": metadata resnext.optimizer: expected different names of letters and digits, ",
-                             "found ", detail::quoted(name));
+      throw_error<FileError>(file.path(),
+                             ": metadata resnext.optimizer: expected different names of letters and digits, ", "found ",
+                             detail::quoted(name));
     }
     const std::string prefix = state_prefix(name);
     const bool statistics = has_statistics(file, prefix, trainer.parameters);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include <resnext/clock.hpp>
 #include <resnext/data/loader.hpp>
@@ -28,7 +29,7 @@ struct FitOptions {
   int keep = 3;                                       ///< checkpoints that stay, at least 1
   int checkpoint_every = 0;                           ///< steps; 0 for those of the start and of each epoch's end only
   int report_every = 10;         ///< steps, at least 1, after which the loss is looked at and progress is reported
-  std::function<bool()> stop{};  ///< asked before every step; true ends the run with a checkpoint
+  std::function<bool()> stop{};  ///< asked before every step and in evaluations; true ends the run with a checkpoint
   std::function<void(const TrainingProgress&)> progress{};  ///< called now and then
   std::function<void(const EpochResult&)> epoch_done{};     ///< before that epoch's checkpoint is written
 };
@@ -158,7 +159,17 @@ inline bool fit(AnyTrainer& trainer, Loader& train, Loader* test, RunState& stat
       } else {
         classify->replace(trainer.ema());
       }
-      result.test = evaluate(*classify, *test);
+      // A long evaluation must not keep who asked for an end waiting: it is made up for when the run goes on.
+      struct Stopped {};
+      const auto ask = [&](const Batch&, std::span<const float>) {
+        if (options.stop && options.stop()) throw Stopped();
+      };
+      try {
+        result.test = evaluate(*classify, *test, ask);
+      } catch (const Stopped&) {
+        save();
+        return false;
+      }
     }
     if (options.epoch_done) options.epoch_done(result);
     ++state.epoch;

@@ -61,6 +61,8 @@ inline std::string to_json(const EpochResult& result) {
 /// - `.jsonl`: JSON lines. `{"run":{...}}` says what was run, `{"resumed_at_step":N}` that it went on, the others are
 ///   those of to_json();
 /// - anything else: CSV with the same columns, and comments from `#` on for the rest.
+///
+/// A pipe or a device gets each line once, and is not read.
 class RunLog {
  public:
   /// Starts a log, or goes on with the one of the same run: rows of epochs that will be run again go. A run that is
@@ -72,6 +74,14 @@ class RunLog {
       : path_(std::move(path)), json_(path_.extension() == ".jsonl") {
     if (!path_.has_filename())
       throw_error<FileError>("expected the path of a log, found ", detail::quoted(path_.string()));
+    std::error_code ignored;
+    if (const auto status = std::filesystem::status(path_, ignored); std::filesystem::exists(status) &&
+                                                                     !std::filesystem::is_regular_file(status) &&
+                                                                     !std::filesystem::is_directory(status)) {
+      begin(state.id, notes);
+      pipe_.open(path_, std::ios::app);
+      return;
+    }
     std::ifstream old(path_);
     if (!old.is_open() || old.peek() == std::ifstream::traits_type::eof()) {
       begin(state.id, notes);
@@ -91,7 +101,10 @@ class RunLog {
       for (const auto& field : detail::epoch_fields(result)) (text_ += std::exchange(separator, ",")) += field.second;
     }
     text_ += "\n";
-    write_file(path_, {bytes_of(text_)});
+    if (!pipe_.is_open()) return write_file(path_, {bytes_of(text_)});
+    if (!(pipe_ << std::exchange(text_, {}) << std::flush)) {
+      throw_error<FileError>(path_.string(), ": could not be written: is anybody still reading?");
+    }
   }
 
  private:
@@ -171,7 +184,8 @@ class RunLog {
 
   std::filesystem::path path_;
   bool json_;
-  std::string text_;
+  std::string text_;    // of the file, or what a pipe does not have yet
+  std::ofstream pipe_;  // open where the path is no file
 };
 
 /// Draws loss and accuracy of training and test over the epochs of CSV logs, PNG or SVG by the extension: several runs

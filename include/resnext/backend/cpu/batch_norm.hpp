@@ -139,7 +139,7 @@ class CpuBatchNorm {
 
  private:
   /// Ghost batches, and the rows of one.
-  std::size_t groups() const { return static_cast<std::size_t>(options_.groups(images_)); }
+  std::size_t groups() const { return static_cast<std::size_t>(options_.ghost_batches(images_)); }
   std::int64_t rows_of(std::size_t group) const { return options_.images(images_, static_cast<int>(group)) * pixels_; }
 
   /// True for an output that no cache would keep until it is read, and whose vectors are aligned.

@@ -16,8 +16,13 @@ class HostStream {
   HostStream() = default;
   /// Takes over what is outstanding: nobody waits for it twice, so there are no copies.
   HostStream(HostStream&&) = default;
-  /// The same.
-  HostStream& operator=(HostStream&&) = default;
+  /// The same, beside what is outstanding here.
+  HostStream& operator=(HostStream&& other) {
+    if (this == &other) return *this;
+    for (auto& wait : other.waits_) waits_.push_back(std::move(wait));
+    other.waits_.clear();
+    return *this;
+  }
 
   /// Work that was started elsewhere; `wait` returns when it is done, and may throw what went wrong.
   void defer(std::function<void()> wait) { waits_.push_back(std::move(wait)); }

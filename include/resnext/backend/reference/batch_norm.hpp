@@ -30,7 +30,7 @@ class ReferenceBatchNorm {
         size_(shape.size()),
         channels_(static_cast<std::size_t>(shape.c)) {
     check_shape(shape, options, path);
-    const int groups = options.groups(shape.n);
+    const int groups = options.ghost_batches(shape.n);
     for (int group = 0; group < groups; ++group) {
       rows_.push_back(static_cast<std::size_t>(options.images(shape.n, group)) * static_cast<std::size_t>(shape.h) *
                       static_cast<std::size_t>(shape.w));
