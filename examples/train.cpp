@@ -152,9 +152,9 @@ int run(const Options& options) {
       options.network, source, options.seed,
       {.sgd = {.momentum = options.momentum, .weight_decay = options.decay, .nesterov = options.nesterov},
        .decay = decay,
-       .ema_decay = options.ema,
        .label_smoothing = options.smoothing,
-       .ghost_batch = options.ghost},
+       .ghost_batch = options.ghost,
+       .ema_decay = options.ema},
       initializer);
 
   if (options.profile) {

@@ -105,6 +105,11 @@ TEST_CASE("any number of states of the optimiser, in any type, with running stat
     CHECK(refused().find("letters and digits, each once, found \"a\"") != std::string::npos);
     state.optimizer = {{"a.b", filled<Tiny>(2)}};
     CHECK(refused().find("found \"a.b\"") != std::string::npos);
+    auto large = filled<Tiny>(2);
+    large["fc.bias"][0] = 1e6f;
+    state.optimizer = {{"a", large, false, Dtype::F16}};
+    CHECK(message_of<Error>([&] { save_checkpoint(path, state, some_state()); }) ==
+          "checkpoint: not written: 1e+06 of an optimizer's state is beyond F16");
     state.optimizer = {{"a", filled<Tiny>(2), false, Dtype::I64}};
     CHECK(refused().find("expected an optimizer's state stored as F32, F16 or BF16, found I64") != std::string::npos);
     CHECK(folder.files() == 0);

@@ -219,6 +219,9 @@ inline std::vector<std::byte> rounded_bytes(std::span<const std::byte> floats, D
       float value = 0;
       std::memcpy(&value, floats.data() + i * sizeof value, sizeof value);
       const T rounded(value);
+      if (!is_finite(rounded)) {
+        throw_error<Error>("checkpoint: not written: ", value, " of an optimizer's state is beyond ", dtype_name(type));
+      }
       std::memcpy(bytes.data() + i * sizeof rounded, &rounded, sizeof rounded);
     }
     return bytes;
@@ -470,8 +473,8 @@ inline RunState read_checkpoint(const Safetensors& file, TrainerState& trainer) 
     const std::string prefix = state_prefix(name);
     const bool statistics = has_statistics(file, prefix, trainer.parameters);
     check_tensors(file, layers, prefix, !statistics);  // before there is memory for them
-    OptimizerState& optimizer = trainer.optimizer.emplace_back(name, StateDict(layers), statistics);
-    read_tensors(file, optimizer.tensors, prefix, !statistics);
+    trainer.optimizer.push_back({name, StateDict(layers), statistics});
+    read_tensors(file, trainer.optimizer.back().tensors, prefix, !statistics);
   }
   trainer.counters.reset();
   if (!text_field(file, "loss_scale").empty()) {

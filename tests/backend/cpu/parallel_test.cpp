@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -65,6 +66,36 @@ TEST_CASE("memory that all threads touched first is zeroed, aligned and movable,
 }
 
 #ifdef _OPENMP
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+#else
+constexpr bool sanitized = false;
+#endif
+
+TEST_CASE("the threads that will work on a buffer share its first touch") {
+  if (thread_count() < 2 || sanitized) {  // a sanitizer's own memory is one thread's
+    MESSAGE("skipped: there is one thread, or a sanitizer");
+    return;
+  }
+  parallel_for(thread_count(), [](int) {});  // they are there
+  const auto faults = [](int who) {
+    rusage usage{};
+    REQUIRE(getrusage(who, &usage) == 0);
+    return usage.ru_minflt;
+  };
+  const long all = faults(RUSAGE_SELF), mine = faults(RUSAGE_THREAD);
+  const CpuBuffer<float> buffer(std::size_t{64} << 20);
+  const long of_all = faults(RUSAGE_SELF) - all, of_mine = faults(RUSAGE_THREAD) - mine;
+  CHECK(of_all >= 32);
+  CHECK(4 * of_mine < 3 * of_all);
+}
 
 TEST_CASE("operators built for one thread run in a thread that has all, in the memory they asked for") {
   const ConvolutionShape shapes[] = {
