@@ -44,10 +44,10 @@ namespace resnext {
 /// The state of a run of `Net`.
 template <class Net>
 struct Checkpoint {
-  std::filesystem::path path;  ///< of its file
-  Parameters<Net> parameters;  ///< weights and BN statistics
-  TrainerState trainer;        ///< these and all else that a trainer goes on from
-  RunState state;              ///< where the run stands
+  std::filesystem::path path;                    ///< of its file
+  Parameters<Net> parameters;                    ///< weights and BN statistics
+  TrainerState trainer{StateDict(Net::layers)};  ///< these and all else that a trainer goes on from
+  RunState state;                                ///< where the run stands
 };
 
 /// The same of a network that is known when the program runs.
