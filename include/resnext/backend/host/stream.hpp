@@ -16,11 +16,9 @@ class HostStream {
   HostStream() = default;
   /// Takes over what is outstanding: nobody waits for it twice, so there are no copies.
   HostStream(HostStream&&) = default;
-  /// The same, beside what is outstanding here.
-  HostStream& operator=(HostStream&& other) {
-    if (this == &other) return *this;
-    for (auto& wait : other.waits_) waits_.push_back(std::move(wait));
-    other.waits_.clear();
+  /// The same; what is outstanding here goes to `other`, so that none is lost.
+  HostStream& operator=(HostStream&& other) noexcept {
+    waits_.swap(other.waits_);
     return *this;
   }
 
